@@ -1,0 +1,18 @@
+//! bothost: one process that hosts many untrusted bots, each a WebAssembly component with fuel, memory and time limits.
+//!
+//! `ARCHITECTURE.md` beside this crate is the map.
+#![deny(missing_docs)]
+
+pub mod action;
+pub mod backoff;
+pub mod board;
+pub mod clock;
+mod document;
+pub mod event;
+pub mod grants;
+pub mod id;
+pub mod limits;
+pub mod rate;
+pub mod schedule;
+pub mod secret;
+pub mod units;
