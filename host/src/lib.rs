@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod board;
 pub mod clock;
 mod document;
+pub mod egress;
 pub mod event;
 pub mod grants;
 pub mod id;

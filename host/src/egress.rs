@@ -1,0 +1,15 @@
+//! The way out of this process: which addresses may be dialled, how a connection is made, and a small HTTP client over it.
+//! Everything that leaves the host leaves through here. It knows nothing of platforms or bots.
+//!
+//! A name is resolved first and the *addresses* are judged, at the moment they are dialled: a name that answers with a
+//! public address now and a private one a second later gains nothing.
+
+mod address;
+mod client;
+mod dial;
+mod endpoint;
+
+pub use address::{AddressGuard, AddressRange, ForbiddenAddress};
+pub use client::{HttpClient, HttpError, HttpResponse};
+pub use dial::{DialError, DialTimeouts, Security, Stream, dial};
+pub use endpoint::{Endpoint, EndpointError, HttpUrl, WebSocketUrl};

@@ -1,0 +1,311 @@
+//! A small HTTP/1.1 client for connectors: JSON in, bytes out, everything bounded, and nothing in an error that tells a URL.
+//!
+//! It spawns no task. A connection is driven by the request that uses it, and rests undriven between two.
+
+use std::fmt;
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::address::AddressGuard;
+use super::dial::{DialError, DialTimeouts, Stream, dial};
+use super::endpoint::Endpoint;
+
+/// Largest body of a response, in bytes.
+const BODY_BYTES_MAX: usize = 8 << 20;
+/// Connections that rest between two requests.
+const IDLE_MAX: usize = 4;
+/// A connection that rested longer is not used again: the other side has probably closed it.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// Why a request has no response.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No connection. The request did not leave.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The request cannot be written down. It did not leave.
+    #[error("the request is malformed")]
+    Malformed,
+    /// The connection closed before the request could leave.
+    #[error("the connection closed before the request was sent")]
+    Closed,
+    /// The connection ended while the request or its response was under way.
+    #[error("the connection broke: {0}")]
+    Broken(hyper::Error),
+    /// The whole exchange took too long.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// More than [`HttpClient`] reads.
+    #[error("the answer is larger than {BODY_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+impl HttpError {
+    /// Returns whether the request may have reached the other side.
+    pub fn perhaps_sent(&self) -> bool {
+        match self {
+            Self::Dial(_) | Self::Malformed | Self::Closed => false,
+            Self::Broken(_) | Self::TimedOut(_) | Self::TooLarge => true,
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct HttpResponse {
+    /// The status.
+    pub status: StatusCode,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// Sends requests to one place, over connections that are kept. Follows no redirect and asks for no compression.
+pub struct HttpClient {
+    endpoint: Endpoint,
+    guard: AddressGuard,
+    timeouts: DialTimeouts,
+    idle: Mutex<Vec<Channel>>,
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpClient({})", self.endpoint)
+    }
+}
+
+impl HttpClient {
+    /// Returns a client for one place. Connects with the first request.
+    pub fn new(endpoint: Endpoint, guard: AddressGuard) -> Self {
+        Self { endpoint, guard, timeouts: DialTimeouts::default(), idle: Mutex::default() }
+    }
+
+    /// Posts a JSON text to `path`, which is appended to the endpoint's own, and returns the response within `timeout`.
+    /// Cancelled, the request may have been sent or not.
+    ///
+    /// # Errors
+    ///
+    /// See [`HttpError`]; a status of any kind is no error.
+    pub async fn post_json(
+        &self,
+        path: &str,
+        body: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<HttpResponse, HttpError> {
+        let request = self.request(path, body.into())?;
+        tokio::time::timeout(timeout, self.send(request)).await.unwrap_or(Err(HttpError::TimedOut(timeout)))
+    }
+
+    fn request(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, HttpError> {
+        Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}{path}", self.endpoint.target.trim_end_matches('/')))
+            .header(header::HOST, &self.endpoint.authority)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|_| HttpError::Malformed)
+    }
+
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<HttpResponse, HttpError> {
+        // A kept connection may have been closed meanwhile. If it gives the request back unsent, a new one takes it.
+        while let Some(channel) = self.reuse() {
+            match self.exchange(channel, request).await {
+                Err(Failure::Unsent(back)) => request = *back,
+                Err(Failure::Final(error)) => return Err(error),
+                Ok(response) => return Ok(response),
+            }
+        }
+        let Endpoint { host, port, security, .. } = &self.endpoint;
+        let stream = dial(host, *port, *security, self.guard, self.timeouts).await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(64 << 10)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(HttpError::Broken)?;
+        let channel = Channel { sender, connection: Box::pin(connection), is_open: true, rested_at: Instant::now() };
+        self.exchange(channel, request).await.map_err(|failure| match failure {
+            Failure::Unsent(_) => HttpError::Closed,
+            Failure::Final(error) => error,
+        })
+    }
+
+    fn reuse(&self) -> Option<Channel> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|channel| channel.rested_at.elapsed() < IDLE_AGE_MAX);
+        idle.pop()
+    }
+
+    async fn exchange(&self, mut channel: Channel, request: Request<Full<Bytes>>) -> Result<HttpResponse, Failure> {
+        let response = channel.exchange(request).await?;
+        channel.rested_at = Instant::now();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if channel.is_open && idle.len() < IDLE_MAX {
+            idle.push(channel);
+        }
+        Ok(response)
+    }
+}
+
+/// One connection, and the end that sends over it.
+struct Channel {
+    sender: http1::SendRequest<Full<Bytes>>,
+    connection: Pin<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>,
+    /// False once `connection` has ended; it must not be polled again then.
+    is_open: bool,
+    rested_at: Instant,
+}
+
+enum Failure {
+    /// The request certainly did not leave; here it is.
+    Unsent(Box<Request<Full<Bytes>>>),
+    Final(HttpError),
+}
+
+impl Channel {
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<HttpResponse, Failure> {
+        let Self { sender, connection, is_open, .. } = self;
+        let mut exchange = pin!(async {
+            if sender.ready().await.is_err() {
+                return Err(Failure::Unsent(Box::new(request)));
+            }
+            let response = sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+                Some(request) => Failure::Unsent(Box::new(request)),
+                None => Failure::Final(HttpError::Broken(error.into_error())),
+            })?;
+            let status = response.status();
+            if response.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+                return Err(Failure::Final(HttpError::TooLarge));
+            }
+            let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(body_error)?;
+            Ok(HttpResponse { status, body: body.to_bytes() })
+        });
+        loop {
+            tokio::select! {
+                // The connection first: it notices that the other side has closed before the request is given to it.
+                biased;
+                _ = connection.as_mut(), if *is_open => *is_open = false,
+                result = &mut exchange => return result,
+            }
+        }
+    }
+}
+
+fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
+    Failure::Final(match error.downcast::<hyper::Error>() {
+        Ok(error) => HttpError::Broken(*error),
+        Err(error) => {
+            debug_assert!(error.is::<LengthLimitError>(), "`Limited` has no other error: {error}");
+            HttpError::TooLarge
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::HttpUrl;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    const WITHIN: Duration = Duration::from_secs(5);
+
+    async fn server() -> (TcpListener, HttpClient) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let HttpUrl(endpoint) = format!("http://{}/base", listener.local_addr().unwrap()).parse().unwrap();
+        (listener, HttpClient::new(endpoint, AddressGuard::any()))
+    }
+
+    /// Reads one request and returns its text; the body is the two bytes `{}`.
+    async fn read_request(stream: &mut TcpStream) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\n{}") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).await.unwrap();
+            text.push(byte[0]);
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    #[tokio::test]
+    async fn requests_share_a_connection_and_carry_path_and_host() {
+        let (listener, client) = server().await;
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for _ in 0..2 {
+                let request = read_request(&mut stream).await;
+                assert!(request.starts_with("POST /base/path HTTP/1.1\r\nhost: 127.0.0.1"), "{request}");
+                stream.write_all(OK).await.unwrap();
+            }
+        };
+        let ask = async {
+            for _ in 0..2 {
+                let response = client.post_json("/path", "{}", WITHIN).await.unwrap();
+                assert_eq!((response.status, &response.body[..]), (StatusCode::OK, &b"ok"[..]));
+            }
+        };
+        tokio::join!(serve, ask);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_between_two_requests_is_replaced() {
+        let (listener, client) = server().await;
+        let serve = async {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                read_request(&mut stream).await;
+                stream.write_all(OK).await.unwrap();
+            }
+        };
+        let ask = async {
+            client.post_json("/", "{}", WITHIN).await.unwrap();
+            client.post_json("/", "{}", WITHIN).await.unwrap();
+        };
+        tokio::join!(serve, ask);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_hangs_or_is_too_large_may_have_been_acted_on() {
+        let cases: [(&[u8], &str); 4] = [
+            (b"", "the connection broke"),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", "the connection broke"),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n", "the answer is larger"),
+            (b"no HTTP at all\r\n\r\n", "the connection broke"),
+        ];
+        for (answer, expected) in cases {
+            let (listener, client) = server().await;
+            let serve = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                read_request(&mut stream).await;
+                stream.write_all(answer).await.unwrap();
+            };
+            let (error, ()) = tokio::join!(client.post_json("/s3cret", "{}", WITHIN), serve);
+            let error = error.unwrap_err();
+            assert!(error.perhaps_sent());
+            assert!(error.to_string().starts_with(expected), "{error}");
+            assert!(!format!("{error} {error:?} {client:?}").contains("s3cret"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_is_given_up_in_time() {
+        let (_listener, client) = server().await;
+        let error = client.post_json("/", "{}", Duration::from_millis(50)).await.unwrap_err();
+        assert!(matches!(error, HttpError::TimedOut(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_means_that_nothing_was_sent() {
+        let (listener, client) = server().await;
+        drop(listener);
+        assert!(!client.post_json("/", "{}", WITHIN).await.unwrap_err().perhaps_sent());
+    }
+}
