@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod action;
+pub mod alert;
 pub mod backoff;
 pub mod board;
 pub mod clock;
@@ -13,6 +14,8 @@ pub mod event;
 pub mod grants;
 pub mod id;
 pub mod limits;
+pub mod logs;
+pub mod metrics;
 pub mod rate;
 pub mod schedule;
 pub mod secret;

@@ -1,0 +1,264 @@
+//! Log lines on standard error: one event, one line, whatever its texts contain. Writing never blocks who logs: a line
+//! goes into a bounded queue that a thread empties, and what does not fit is counted.
+//!
+//! Spans are not shown; a line carries its own fields. The log of one bot is in `logs/bot.rs`.
+
+mod bot;
+mod format;
+mod queue;
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+pub use self::bot::{BotLog, Stream, StreamWriter};
+use self::format::Lines;
+use self::queue::Queue;
+
+/// How long the end of the process waits for the lines that are still queued.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people: time, level, where, bot, message, fields.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+    /// Nothing is written.
+    Off,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The filter cannot be read.
+    #[error(
+        "`{filter}` is no log filter: write a level (trace, debug, info, warn, error) \
+         or a list such as \"info,bot=debug\""
+    )]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The process has a log already.
+    #[error("the process has a log already")]
+    AlreadySet,
+    /// The thread that writes was not started.
+    #[error("no thread for writing the log")]
+    Thread(#[source] io::Error),
+}
+
+/// The running log. Dropped, it writes what is queued, for at most a second; later lines are lost.
+#[derive(Debug)]
+#[must_use = "the log ends when this is dropped"]
+pub struct Guard {
+    queue: Option<Arc<Queue>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Guard {
+    /// Returns the number of lines that were not written, which goes on counting.
+    pub fn lost_lines(&self) -> Arc<AtomicU64> {
+        self.lost.clone()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.queue {
+            queue.close(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+/// Makes standard error the log of this process. `filter` is a level, or a list such as `info,bot=debug`.
+///
+/// # Errors
+///
+/// See [`InitError`]. Nothing is installed then.
+pub fn init(filter: &str, format: Format) -> Result<Guard, InitError> {
+    let (subscriber, guard) = to_writer(filter, format, io::stderr())?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
+    Ok(guard)
+}
+
+/// Returns a log that goes to `writer`, for the caller to install.
+///
+/// # Errors
+///
+/// As for [`init`].
+pub fn to_writer<W: io::Write + Send + 'static>(
+    filter: &str,
+    format: Format,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync + use<W>, Guard), InitError> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|source| InitError::Filter { filter: escape(filter).into_owned(), source })?;
+    let lost = Arc::new(AtomicU64::new(0));
+    let queue = match format {
+        Format::Off => None,
+        Format::Text | Format::Json => {
+            let report = move |dropped| format::report(format, dropped);
+            Some(Queue::start(writer, report, lost.clone()).map_err(InitError::Thread)?)
+        }
+    };
+    let lines = queue.clone().map(|queue| Lines::new(format, queue));
+    Ok((tracing_subscriber::registry().with(filter).with(lines), Guard { queue, lost }))
+}
+
+/// Returns the text with every character escaped that could end a line, steer a terminal, or show text in another order
+/// than it stands: C0, DEL, C1, the bidirectional controls and the Unicode line separators. Escaping twice changes
+/// nothing.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    let Some(first) = text.find(is_dangerous) else { return Cow::Borrowed(text) };
+    let mut escaped = String::with_capacity(text.len() + 16);
+    escaped.push_str(&text[..first]);
+    for character in text[first..].chars() {
+        match character {
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            '\t' => escaped.push_str("\\t"),
+            _ if is_dangerous(character) => {
+                write!(escaped, "\\u{{{:x}}}", u32::from(character)).expect("writing to a string does not fail");
+            }
+            _ => escaped.push(character),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn is_dangerous(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::Ordering;
+
+    /// A writer whose text the test can read.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Returns what `log` logs.
+    fn logged(filter: &str, format: Format, log: impl FnOnce()) -> String {
+        let written = Shared::default();
+        let (subscriber, guard) = to_writer(filter, format, written.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, log);
+        drop(guard);
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    const FORGED: &str = "hi\n{\"level\":\"ERROR\"}\r\u{1b}[31m\u{202e}\u{9b}\u{7f}\0\u{2028}end";
+
+    #[test]
+    fn no_text_forges_a_line_or_steers_the_terminal() {
+        for format in [Format::Text, Format::Json] {
+            let text = logged("info", format, || tracing::info!(user = FORGED, "said {FORGED}"));
+            let line = text.strip_suffix('\n').unwrap();
+            assert!(!line.contains(is_dangerous), "{format:?}: {line:?}");
+            assert!(line.contains("end"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_json_line_reads_back_as_it_was_logged() {
+        let text =
+            logged("info", Format::Json, || tracing::warn!(bot = "echo", attempt = 2u64, user = FORGED, "{FORGED}"));
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&line["level"], &line["bot"], &line["attempt"]), (&"WARN".into(), &"echo".into(), &2.into()));
+        assert_eq!((&line["message"], &line["user"]), (&FORGED.into(), &FORGED.into()));
+        assert!(line["time"].is_string() && line["target"].is_string());
+    }
+
+    #[test]
+    fn a_text_line_names_the_bot_before_what_the_bot_says() {
+        let text = logged(
+            "info",
+            Format::Text,
+            || tracing::warn!(target: "bot", bot = "echo", user = "a b", "[other]: x=\"y\""),
+        );
+        assert!(text.trim_end().ends_with("WARN bot[echo]: [other]: x=\"y\" user=\"a b\""), "{text}");
+    }
+
+    #[test]
+    fn the_filter_chooses_and_off_writes_nothing() {
+        let log = || {
+            tracing::debug!(target: "bot", "kept");
+            tracing::debug!(target: "host", "left out");
+        };
+        let text = logged("info,bot=debug", Format::Text, log);
+        assert!(text.contains("kept") && !text.contains("left out"), "{text}");
+        assert_eq!(logged("trace", Format::Off, log), "");
+    }
+
+    #[test]
+    fn a_bad_filter_is_refused_with_an_example() {
+        let error = to_writer("bot=loud", Format::Text, io::sink()).err().unwrap();
+        assert!(error.to_string().contains("info,bot=debug"), "{error}");
+    }
+
+    #[test]
+    fn a_giant_field_is_cut() {
+        for format in [Format::Text, Format::Json] {
+            let text =
+                logged("info", format, || tracing::info!(body = "x".repeat(10 << 20), "{}", "y".repeat(10 << 20)));
+            assert!(text.len() < 20 << 10, "{}", text.len());
+        }
+    }
+
+    #[test]
+    fn a_dead_writer_costs_lines_not_the_process() {
+        struct Dead;
+        impl io::Write for Dead {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let (subscriber, guard) = to_writer("info", Format::Text, Dead).unwrap();
+        let lost = guard.lost_lines();
+        tracing::subscriber::with_default(subscriber, || (0..10).for_each(|_| tracing::info!("x")));
+        drop(guard);
+        assert_eq!(lost.load(Ordering::Relaxed), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_text_is_harmless_and_stays_as_it_is(text in "\\PC*|[\\x00-\\x{2100}]*") {
+            let once = escape(&text).into_owned();
+            prop_assert!(!once.contains(is_dangerous));
+            prop_assert_eq!(escape(&once), once.as_str());
+        }
+    }
+}

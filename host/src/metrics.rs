@@ -1,0 +1,428 @@
+//! What is counted and measured, and its exposition in the OpenMetrics text format. One registry, passed around, no
+//! global.
+//!
+//! Every label is a configured name or a word of the program's own; a user's text is never one. What guests measure is
+//! bounded in `metrics/guest.rs`.
+
+mod grouped;
+mod guest;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use self::grouped::{Grouped, Words};
+use self::guest::{GuestCollector, GuestMetrics, Measurement};
+use crate::action::Severity;
+use crate::event::EventClass;
+use crate::grants::ConnectorKey;
+use crate::id::BotName;
+
+/// The media type of what [`Metrics::render`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const WAITED_SECONDS: [f64; 11] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3600.0];
+const ELAPSED_SECONDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 30.0, 60.0];
+const FUEL_UNITS: [f64; 8] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+
+/// The metrics of one host.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    guests: Arc<GuestMetrics>,
+    own: OwnMetrics,
+}
+
+/// What the host itself counts.
+#[derive(Debug)]
+struct OwnMetrics {
+    events_taken_over: Grouped<1, Counter>,
+    queue_depth: Gauge,
+    attempts_ended: Grouped<2, Counter>,
+    attempt_waited: Grouped<0, Histogram>,
+    attempt_elapsed: Grouped<0, Histogram>,
+    attempt_fuel: Grouped<0, Histogram>,
+    faults: Grouped<1, Counter>,
+    dead_letters: Grouped<0, Counter>,
+    instances_created: Grouped<0, Counter>,
+    instances_live: Gauge,
+    bot_phase: Grouped<1, Gauge>,
+    dropped_log_lines: Grouped<0, Counter>,
+    lost_log_lines: LostLogLines,
+    guest_rejected: Grouped<1, Counter>,
+    deliveries_ended: Grouped<1, Counter>,
+    outbox_depth: Grouped<0, Gauge>,
+    connector_link: Grouped<1, Gauge>,
+    component_load: Family<Words<1>, Histogram>,
+    alerts_active: Family<Words<1>, Gauge>,
+    alerts_rejected: Family<Words<1>, Counter>,
+}
+
+/// One attempt at one event, after it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// What kind of event it was.
+    pub class: EventClass,
+    /// `ok`, or the kind of fault.
+    pub outcome: &'static str,
+    /// How long the event had waited before the attempt began.
+    pub waited: Duration,
+    /// How long the attempt took by the wall clock.
+    pub elapsed: Duration,
+    /// The fuel that it used.
+    pub fuel: u64,
+}
+
+/// Counts one instance as live for as long as it exists.
+#[derive(Debug)]
+pub struct LiveInstance(Gauge);
+
+impl Drop for LiveInstance {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Returns metrics that all begin at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("bothost");
+        let own = OwnMetrics::register(&mut registry);
+        let guests = Arc::new(GuestMetrics::default());
+        registry.register_collector(Box::new(GuestCollector(guests.clone())));
+        Self { registry, guests, own }
+    }
+
+    /// Returns everything in the OpenMetrics text format. What it costs grows with the number of series, which is
+    /// bounded.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("writing to a string does not fail");
+        text
+    }
+
+    /// Counts an event that the host took over; one without a connector is a timer's.
+    pub fn event_taken_over(&self, connector: Option<&ConnectorKey>, class: EventClass) {
+        let connector = connector.map_or_else(String::new, ToString::to_string);
+        self.own.events_taken_over.count(&connector, [("class", class.as_str())], 1);
+    }
+
+    /// Counts and measures an attempt that ended, well or not.
+    pub fn attempt_ended(&self, bot: &BotName, attempt: &Attempt) {
+        let words = [("class", attempt.class.as_str()), ("outcome", attempt.outcome)];
+        self.own.attempts_ended.count(bot.as_str(), words, 1);
+        self.own.attempt_waited.observe(bot.as_str(), [], attempt.waited.as_secs_f64());
+        self.own.attempt_elapsed.observe(bot.as_str(), [], attempt.elapsed.as_secs_f64());
+        self.own.attempt_fuel.observe(bot.as_str(), [], attempt.fuel as f64);
+    }
+
+    /// Counts a fault of a bot.
+    pub fn fault(&self, bot: &BotName, kind: &'static str) {
+        self.own.faults.count(bot.as_str(), [("kind", kind)], 1);
+    }
+
+    /// Counts an instance that was created.
+    pub fn instance_created(&self, bot: &BotName) {
+        self.own.instances_created.count(bot.as_str(), [], 1);
+    }
+
+    /// Counts an instance as live until what is returned is dropped.
+    pub fn live_instance(&self) -> LiveInstance {
+        self.own.instances_live.inc();
+        LiveInstance(self.own.instances_live.clone())
+    }
+
+    /// Counts a delivery that ended.
+    pub fn delivery_ended(&self, connector: &ConnectorKey, outcome: &'static str) {
+        self.own.deliveries_ended.count(&connector.to_string(), [("outcome", outcome)], 1);
+    }
+
+    /// Counts an event that became a dead letter.
+    pub fn dead_letter(&self, bot: &BotName) {
+        self.own.dead_letters.count(bot.as_str(), [], 1);
+    }
+
+    /// Counts log lines of a bot that were dropped.
+    pub fn dropped_log_lines(&self, bot: &BotName, lines: u64) {
+        if lines > 0 {
+            self.own.dropped_log_lines.count(bot.as_str(), [], lines);
+        }
+    }
+
+    /// Exposes `lines`, which goes on counting, as the log lines that did not reach standard error. Only the first call
+    /// has an effect: a process has one log.
+    pub fn expose_lost_log_lines(&self, lines: Arc<AtomicU64>) {
+        let _ = self.own.lost_log_lines.0.set(lines);
+    }
+
+    /// Says how many events wait.
+    pub fn queue_depth(&self, events: usize) {
+        self.own.queue_depth.set(gauge_value(events));
+    }
+
+    /// Says how many actions wait for a connector.
+    pub fn outbox_depth(&self, connector: &ConnectorKey, actions: usize) {
+        self.own.outbox_depth.set(&connector.to_string(), [], gauge_value(actions));
+    }
+
+    /// Says how a connector stands, in the words of its `Link`.
+    pub fn connector_link(&self, connector: &ConnectorKey, state: &'static str) {
+        self.own.connector_link.switch_to(&connector.to_string(), [("link", state)]);
+    }
+
+    /// Says where a bot is in its life, in the words of its `Phase`.
+    pub fn bot_phase(&self, bot: &BotName, phase: &'static str) {
+        self.own.bot_phase.switch_to(bot.as_str(), [("phase", phase)]);
+    }
+
+    /// Measures how long a component took to load. `source` is `cache` or `compiled`.
+    pub fn component_load(&self, source: &'static str, elapsed: Duration) {
+        self.own.component_load.get_or_create(&[("source", source)]).observe(elapsed.as_secs_f64());
+    }
+
+    /// Says how many alerts of a severity are up.
+    pub fn alerts_active(&self, severity: Severity, alerts: usize) {
+        let severity = match severity {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        };
+        self.own.alerts_active.get_or_create(&[("severity", severity)]).set(gauge_value(alerts));
+    }
+
+    /// Counts an alert that was not taken.
+    pub fn alert_rejected(&self, reason: &'static str) {
+        self.own.alerts_rejected.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Adds to a counter that a bot brings.
+    pub fn guest_count(&self, bot: &BotName, name: &str, delta: u64, labels: &[(String, String)]) {
+        self.guest(bot, name, Measurement::Count(delta), labels);
+    }
+
+    /// Sets a gauge that a bot brings.
+    pub fn guest_gauge(&self, bot: &BotName, name: &str, value: f64, labels: &[(String, String)]) {
+        self.guest(bot, name, Measurement::Gauge(value), labels);
+    }
+
+    /// Adds an observation to a histogram that a bot brings.
+    pub fn guest_observe(&self, bot: &BotName, name: &str, value: f64, labels: &[(String, String)]) {
+        self.guest(bot, name, Measurement::Observe(value), labels);
+    }
+
+    fn guest(&self, bot: &BotName, name: &str, measurement: Measurement, labels: &[(String, String)]) {
+        if let Err(rejection) = self.guests.record(bot, name, measurement, labels) {
+            self.own.guest_rejected.count(bot.as_str(), [("reason", rejection.as_str())], 1);
+        }
+    }
+
+    /// Drops every series of a bot. Call it after the bot's last attempt ended: what comes later begins new ones.
+    pub fn forget_bot(&self, bot: &BotName) {
+        let (own, name) = (&self.own, bot.as_str());
+        own.attempts_ended.forget(name);
+        own.attempt_waited.forget(name);
+        own.attempt_elapsed.forget(name);
+        own.attempt_fuel.forget(name);
+        own.faults.forget(name);
+        own.dead_letters.forget(name);
+        own.instances_created.forget(name);
+        own.bot_phase.forget(name);
+        own.dropped_log_lines.forget(name);
+        own.guest_rejected.forget(name);
+        self.guests.forget(bot);
+    }
+
+    /// Drops every series of a connector, as [`Metrics::forget_bot`] does for a bot.
+    pub fn forget_connector(&self, connector: &ConnectorKey) {
+        let (own, name) = (&self.own, &connector.to_string());
+        own.events_taken_over.forget(name);
+        own.deliveries_ended.forget(name);
+        own.outbox_depth.forget(name);
+        own.connector_link.forget(name);
+    }
+}
+
+impl OwnMetrics {
+    fn register(to: &mut Registry) -> Self {
+        fn add<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {
+            to.register(name, help, metric.clone());
+            metric
+        }
+        fn counters<const N: usize>(owner: &'static str) -> Grouped<N, Counter> {
+            Grouped::new(owner, Counter::default)
+        }
+        fn gauges<const N: usize>(owner: &'static str) -> Grouped<N, Gauge> {
+            Grouped::new(owner, Gauge::default)
+        }
+        let (bot, connector) = ("bot", "connector");
+        let waited = Grouped::new(bot, || Histogram::new(WAITED_SECONDS));
+        let elapsed = Grouped::new(bot, || Histogram::new(ELAPSED_SECONDS));
+        let fuel = Grouped::new(bot, || Histogram::new(FUEL_UNITS));
+        let load = Family::new_with_constructor((|| Histogram::new(ELAPSED_SECONDS)) as fn() -> Histogram);
+        // The library adds `_total` to counters and a full stop to each help text.
+        Self {
+            events_taken_over: add(to, "event_taken_over", "Events that the host took over", counters(connector)),
+            queue_depth: add(to, "queue_depth_events", "Events that wait", Gauge::default()),
+            attempts_ended: add(to, "attempt_ended", "Attempts at events, by how they ended", counters(bot)),
+            attempt_waited: add(to, "attempt_waited_seconds", "How long events waited for an attempt", waited),
+            attempt_elapsed: add(to, "attempt_elapsed_seconds", "How long attempts took", elapsed),
+            attempt_fuel: add(to, "attempt_fuel_units", "Fuel that attempts used", fuel),
+            faults: add(to, "bot_faults", "Faults of bots", counters(bot)),
+            dead_letters: add(to, "dead_letter_added", "Events that became dead letters", counters(bot)),
+            instances_created: add(to, "instance_created", "Instances that were created", counters(bot)),
+            instances_live: add(to, "instance_live", "Instances that exist", Gauge::default()),
+            bot_phase: add(to, "bot_phase", "1 for the phase that the bot is in", gauges(bot)),
+            dropped_log_lines: add(to, "log_lines_dropped", "Lines past a bot's log budget", counters(bot)),
+            lost_log_lines: add(
+                to,
+                "log_lines_lost",
+                "Lines that standard error did not take",
+                LostLogLines::default(),
+            ),
+            guest_rejected: add(to, "guest_metrics_rejected", "Measurements of bots that were dropped", counters(bot)),
+            deliveries_ended: add(to, "delivery_ended", "Deliveries, by how they ended", counters(connector)),
+            outbox_depth: add(to, "outbox_depth_actions", "Actions that wait for a connector", gauges(connector)),
+            connector_link: add(to, "connector_link", "1 for how the connector stands", gauges(connector)),
+            component_load: add(to, "component_load_seconds", "How long components took to load", load),
+            alerts_active: add(to, "alerts_active", "Alerts that are up", Family::default()),
+            alerts_rejected: add(to, "alerts_rejected", "Alerts that were not taken", Family::default()),
+        }
+    }
+}
+
+/// A counter that somebody else keeps.
+#[derive(Debug, Clone, Default)]
+struct LostLogLines(Arc<OnceLock<Arc<AtomicU64>>>);
+
+impl EncodeMetric for LostLogLines {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let lines = self.0.get().map_or(0, |lines| lines.load(Ordering::Relaxed));
+        encoder.encode_counter::<NoLabelSet, _, u64>(&lines, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
+fn gauge_value(count: usize) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bot(name: &str) -> BotName {
+        name.parse().unwrap()
+    }
+
+    fn attempt(outcome: &'static str) -> Attempt {
+        let (waited, elapsed) = (Duration::from_millis(3), Duration::from_millis(30));
+        Attempt { class: EventClass::Command, outcome, waited, elapsed, fuel: 12_345 }
+    }
+
+    /// Metrics with something in every family.
+    fn busy() -> Metrics {
+        let metrics = Metrics::new();
+        let connector = ConnectorKey::shared("console".parse().unwrap());
+        metrics.event_taken_over(Some(&connector), EventClass::Message);
+        metrics.event_taken_over(None, EventClass::Timer);
+        metrics.attempt_ended(&bot("echo"), &attempt("ok"));
+        metrics.attempt_ended(&bot("echo"), &attempt("trap"));
+        metrics.fault(&bot("echo"), "trap");
+        metrics.dead_letter(&bot("echo"));
+        metrics.instance_created(&bot("echo"));
+        metrics.bot_phase(&bot("echo"), "starting");
+        metrics.bot_phase(&bot("echo"), "running");
+        metrics.dropped_log_lines(&bot("echo"), 7);
+        metrics.expose_lost_log_lines(Arc::new(AtomicU64::new(5)));
+        metrics.queue_depth(3);
+        metrics.delivery_ended(&connector, "ok");
+        metrics.outbox_depth(&connector, 2);
+        metrics.connector_link(&connector, "connected");
+        metrics.component_load("cache", Duration::from_micros(700));
+        metrics.alerts_active(Severity::Critical, 1);
+        metrics.alert_rejected("bot-full");
+        let labels = [("symbol".to_owned(), "a\"b\\c".to_owned()), ("side".to_owned(), "buy".to_owned())];
+        metrics.guest_count(&bot("echo"), "orders", 3, &labels);
+        metrics.guest_count(&bot("other"), "orders", 4, &[]);
+        metrics.guest_gauge(&bot("echo"), "balance", -2.5, &labels);
+        metrics.guest_observe(&bot("echo"), "latency", 0.7, &labels);
+        metrics.guest_gauge(&bot("echo"), "Bad Name", 1.0, &[]);
+        metrics
+    }
+
+    #[test]
+    fn the_exposition_shows_what_was_counted() {
+        let text = busy().render();
+        for line in [
+            r#"bothost_event_taken_over_total{connector="console",class="message"} 1"#,
+            r#"bothost_attempt_ended_total{bot="echo",class="command",outcome="trap"} 1"#,
+            r#"bothost_attempt_elapsed_seconds_bucket{le="0.1",bot="echo"} 2"#,
+            r#"bothost_bot_phase{bot="echo",phase="starting"} 0"#,
+            r#"bothost_bot_phase{bot="echo",phase="running"} 1"#,
+            "bothost_log_lines_lost_total 5",
+            "bothost_queue_depth_events 3",
+            r#"bothost_guest_orders_total{bot="echo",side="buy",symbol="a\"b\\c"} 3"#,
+            r#"bothost_guest_orders_total{bot="other"} 4"#,
+            r#"bothost_guest_balance{bot="echo",side="buy",symbol="a\"b\\c"} -2.5"#,
+            r#"bothost_guest_latency_bucket{le="1.0",bot="echo",side="buy",symbol="a\"b\\c"} 1"#,
+            r#"bothost_guest_metrics_rejected_total{bot="echo",reason="name"} 1"#,
+        ] {
+            assert!(text.lines().any(|given| given == line), "{line}\nnot in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn no_family_is_described_twice() {
+        let text = busy().render();
+        let mut families: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let all = families.len();
+        families.sort_unstable();
+        families.dedup();
+        assert_eq!(families.len(), all);
+    }
+
+    #[test]
+    fn a_forgotten_bot_leaves_no_series_behind() {
+        let metrics = busy();
+        metrics.forget_bot(&bot("echo"));
+        let text = metrics.render();
+        assert!(!text.contains(r#"bot="echo""#), "{text}");
+        assert!(text.contains(r#"bot="other""#), "{text}");
+    }
+
+    #[test]
+    fn a_forgotten_connector_leaves_no_series_behind() {
+        let metrics = busy();
+        metrics.forget_connector(&ConnectorKey::shared("console".parse().unwrap()));
+        assert!(!metrics.render().contains("console"));
+    }
+
+    #[test]
+    fn live_instances_are_counted_while_they_live() {
+        let metrics = Metrics::new();
+        let guard = metrics.live_instance();
+        assert!(metrics.render().contains("bothost_instance_live 1\n"));
+        drop(guard);
+        assert!(metrics.render().contains("bothost_instance_live 0\n"));
+    }
+}
