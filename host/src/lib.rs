@@ -19,4 +19,5 @@ pub mod metrics;
 pub mod rate;
 pub mod schedule;
 pub mod secret;
+pub mod store;
 pub mod units;
