@@ -21,3 +21,4 @@ pub mod schedule;
 pub mod secret;
 pub mod store;
 pub mod units;
+pub mod watcher;
