@@ -8,6 +8,7 @@ pub mod alert;
 pub mod backoff;
 pub mod board;
 pub mod clock;
+pub mod connector;
 mod document;
 pub mod egress;
 pub mod event;
