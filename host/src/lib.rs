@@ -18,6 +18,7 @@ pub mod limits;
 pub mod logs;
 pub mod metrics;
 pub mod rate;
+pub mod sandbox;
 pub mod schedule;
 pub mod secret;
 pub mod store;
