@@ -1,0 +1,258 @@
+//! The configuration of a whole host: its sections composed, their defaults, what holds between them. Reading is in [`load`].
+//!
+//! Sizes are written `"64MiB"`, times `"30s"`. Paths are relative to the directory of the file that they stand in. Any string may
+//! hold `${NAME}`, an environment variable that must be set; `$${` is the text `${`. A secret may be `{ file = "PATH" }`.
+
+mod claims;
+pub mod load;
+mod planned;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::bot::manifest::BotEntry;
+use crate::connector::ConnectorConfig;
+use crate::id::{BotName, ConnectorName};
+use crate::limits::Limits;
+use crate::secret::Secret;
+use crate::units::{duration, positive_duration};
+use crate::watcher::WatcherConfig;
+
+pub use self::claims::Claims;
+pub use crate::document::{ConfigError, FILE_BYTES_MAX, Mistake, Place, Placed};
+
+/// The largest component that is looked at, whatever the limits say.
+pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+
+/// A configuration that was read and holds together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file that it came from, as it was named.
+    pub path: PathBuf,
+    /// `[host]`
+    pub host: HostConfig,
+    /// `[limits]`: those of all bots, which a bot's own entry may change.
+    pub limits: Limits,
+    /// `[queue]`
+    pub queue: QueueConfig,
+    /// `[outbox]`
+    pub outbox: OutboxConfig,
+    /// `[connectors.NAME]`: those that every bot may use.
+    pub connectors: BTreeMap<ConnectorName, Placed<ConnectorConfig>>,
+    /// `[bots.NAME]`
+    pub bots: BTreeMap<BotName, Placed<BotEntry>>,
+    /// `[logs]`
+    pub logs: LogsConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// What is no mistake and yet to be told. Each begins with its place.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Returns how to watch the bots' directory. Its cap on components is the largest that any limit can have; the limit of
+    /// each bot is kept where its component is loaded.
+    pub fn watcher(&self) -> WatcherConfig {
+        WatcherConfig {
+            settle: self.host.watch_settle,
+            rescan: self.host.watch_rescan,
+            component_bytes_max: COMPONENT_BYTES_MAX,
+            entry_bytes_max: FILE_BYTES_MAX,
+            ..WatcherConfig::new(&self.host.bots_dir)
+        }
+    }
+}
+
+/// A bot's own file, `NAME.toml` in the bots' directory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BotFile {
+    /// The bot.
+    pub name: BotName,
+    /// What the file says of it.
+    pub entry: Placed<BotEntry>,
+    /// Connectors that belong to it alone.
+    pub connectors: BTreeMap<ConnectorName, Placed<ConnectorConfig>>,
+    /// What is no mistake and yet to be told. Each begins with its place.
+    pub warnings: Vec<String>,
+}
+
+/// `[host]`: the process as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostConfig {
+    /// Directory of the host's own files: the store, the logs, the socket. Default: `data`.
+    pub data_dir: PathBuf,
+    /// Directory that components are dropped into. Default: `bots`.
+    pub bots_dir: PathBuf,
+    /// How long a stop waits for what is at work; what is not done then stays in the queue. Default: 5 s.
+    #[serde(deserialize_with = "duration")]
+    pub drain_timeout: Duration,
+    /// How long a file must not have changed before it is taken as whole. Default: 200 ms.
+    #[serde(deserialize_with = "duration")]
+    pub watch_settle: Duration,
+    /// How often the bots' directory is looked through even if no change was reported. Not zero. Default: 10 s.
+    #[serde(deserialize_with = "positive_duration")]
+    pub watch_rescan: Duration,
+    /// Most instances that live at one moment in the whole process; past it events wait. Default, none: as many as the
+    /// system's `vm.max_map_count` has room for.
+    pub instances: Option<NonZeroU32>,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            bots_dir: "bots".into(),
+            drain_timeout: Duration::from_secs(5),
+            watch_settle: Duration::from_millis(200),
+            watch_rescan: Duration::from_secs(10),
+            instances: None,
+        }
+    }
+}
+
+/// `[queue]`: events that wait for bots.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueConfig {
+    /// Most events that wait, of all bots together; past it connectors wait. Default: 100,000.
+    pub max_events: NonZeroU32,
+    /// Attempts at one event before it goes to the dead letters. Default: 3.
+    pub max_attempts: NonZeroU32,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self { max_events: at_least_one(100_000), max_attempts: at_least_one(3) }
+    }
+}
+
+/// `[outbox]`: what bots sent and platforms have not taken yet.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboxConfig {
+    /// Most sends that wait for one connector; past it further ones are rejected. Default: 1,000.
+    pub max_len: NonZeroU32,
+    /// How long a send may wait before it expires. Not zero. Default: 1 h.
+    #[serde(deserialize_with = "positive_duration")]
+    pub ttl: Duration,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self { max_len: at_least_one(1_000), ttl: Duration::from_secs(3_600) }
+    }
+}
+
+/// `[logs]`: what the host says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogsConfig {
+    /// What is worth a line. Default: `info`.
+    pub level: LogLevel,
+    /// How lines are written to the standard error stream. Default: as text.
+    pub stderr: StderrFormat,
+}
+
+/// How lines are written to the standard error stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StderrFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Not at all.
+    Off,
+}
+
+/// Which log lines are written: a level, and levels for parts of the program, as in `info,bothost::connector=debug`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLevel(String);
+
+/// Why a text is no [`LogLevel`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no level in `{0}`: write error, warn, info, debug, trace or off, or such as \"info,bothost::connector=debug\""
+)]
+pub struct LogLevelError(String);
+
+impl LogLevel {
+    /// Returns the directives, which `tracing_subscriber::EnvFilter` takes as they are.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LogLevel {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = LogLevelError;
+
+    /// Stricter than `EnvFilter`, which takes a misspelt level for the name of a part and then writes nothing else.
+    fn from_str(text: &str) -> Result<Self, LogLevelError> {
+        let is_level = |word: &str| matches!(word, "error" | "warn" | "info" | "debug" | "trace" | "off");
+        let is_part = |part: &str| {
+            !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "_:-".contains(letter))
+        };
+        let is_directive = |directive: &str| match directive.split_once('=') {
+            Some((part, level)) => is_part(part) && is_level(level),
+            None => is_level(directive),
+        };
+        match text.split(',').find(|directive| !is_directive(directive)) {
+            None => Ok(Self(text.to_owned())),
+            Some(directive) => Err(LogLevelError(directive.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for LogLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// `[admin]`: the host's HTTP side.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Where it listens. Default, none: nowhere.
+    #[serde(deserialize_with = "listen_address")]
+    pub listen: Option<SocketAddr>,
+    /// What a caller must show. Default, none: only what needs no permission is served.
+    pub token: Option<Secret>,
+}
+
+/// Reads an address to listen on.
+fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let refused =
+        |_| de::Error::custom(format_args!("`{text}` is no IP address with a port, such as \"127.0.0.1:8080\""));
+    text.parse().map(Some).map_err(refused)
+}
+
+/// Returns a default that is not zero.
+const fn at_least_one(number: u32) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(number - 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! Reads a configuration, and the files of single bots, from text.
+//!
+//! ```text
+//! CONFIG.toml ─► Document ─► Root ─► Config         what single values say, then what holds between them
+//! NAME.toml ───► Document ─► Declaration ─► BotFile         against a Config, which it does not change
+//! ```
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::bot::manifest::{BotEntry, Connectors, Declaration, NoConnector};
+use crate::connector::ConnectorConfig;
+use crate::document::{At, Document, Variables, nearest, read_text};
+use crate::id::{BotName, ConnectorName};
+use crate::limits::{Limits, LimitsPatch};
+
+use super::{
+    AdminConfig, BotFile, Claims, Config, ConfigError, HostConfig, LogsConfig, Mistake, OutboxConfig, Placed,
+    QueueConfig, planned,
+};
+
+/// The whole of a configuration file as it is written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Root {
+    host: HostConfig,
+    limits: LimitsPatch,
+    queue: QueueConfig,
+    outbox: OutboxConfig,
+    connectors: BTreeMap<ConnectorName, At<ConnectorConfig>>,
+    bots: BTreeMap<BotName, At<Declaration<NoConnector>>>,
+    logs: LogsConfig,
+    admin: AdminConfig,
+}
+
+impl Config {
+    /// Reads a configuration file and the files of secrets that it names.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake that one reading finds, each with its place, or why the file cannot be read.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&read_text(path)?, path)
+    }
+
+    /// Reads a configuration from a text. `path` is where it would stand: for messages, and for the paths in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::parse_with(text, path, &variable)
+    }
+
+    /// Reads one bot's own file, `NAME.toml` in the bots' directory, beside this configuration. To know that it takes no
+    /// other's token or address, ask [`Claims`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`], and that this configuration has an entry for the bot already. They reject this bot only.
+    pub fn load_bot(&self, name: &BotName, path: &Path) -> Result<BotFile, ConfigError> {
+        // Asked before it is opened, since opening a pipe waits for its other end, and the directory is others' to write to.
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            let source = std::io::Error::other("it is no ordinary file");
+            return Err(ConfigError::Unreadable { path: path.to_owned(), source });
+        }
+        self.parse_bot(name, &read_text(path)?, path)
+    }
+
+    /// Reads one bot's own file from a text. `path` is where it would stand: for messages, and for the paths in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load_bot`].
+    pub fn parse_bot(&self, name: &BotName, text: &str, path: &Path) -> Result<BotFile, ConfigError> {
+        self.parse_bot_with(name, text, path, &variable)
+    }
+
+    /// [`Config::parse`] with an environment of the caller's.
+    pub(super) fn parse_with(text: &str, path: &Path, variables: Variables<'_>) -> Result<Self, ConfigError> {
+        let document = Document::parse(text, path, variables, planned::in_config)?;
+        let root: Root = document.read()?;
+        let mut mistakes = Vec::new();
+        let mut bots = BTreeMap::new();
+        for (name, declaration) in root.bots {
+            let place = document.place(declaration.offset);
+            let (value, connectors) = declaration.value.into_entry(&name, document.directory());
+            mistakes.extend(unknown_connectors(&document, &connectors, &root.connectors));
+            bots.insert(name, Placed { value, place });
+        }
+        if !mistakes.is_empty() {
+            mistakes.sort_by_key(|mistake: &Mistake| (mistake.place.line, mistake.place.column));
+            return Err(ConfigError::Mistakes(mistakes));
+        }
+        let mut host = root.host;
+        host.data_dir = document.directory().join(&host.data_dir);
+        host.bots_dir = document.directory().join(&host.bots_dir);
+        let config = Self {
+            path: path.to_owned(),
+            host,
+            limits: root.limits.apply(&Limits::default()),
+            queue: root.queue,
+            outbox: root.outbox,
+            connectors: placed(&document, root.connectors),
+            bots,
+            logs: root.logs,
+            admin: root.admin,
+            warnings: document.warnings(),
+        };
+        Claims::of(&config)?;
+        Ok(config)
+    }
+
+    /// [`Config::parse_bot`] with an environment of the caller's.
+    pub(super) fn parse_bot_with(
+        &self,
+        name: &BotName,
+        text: &str,
+        path: &Path,
+        variables: Variables<'_>,
+    ) -> Result<BotFile, ConfigError> {
+        let document = Document::parse(text, path, variables, planned::in_bot_file)?;
+        let declaration: Declaration<ConnectorConfig> = document.read()?;
+        let mut mistakes = Vec::new();
+        if let Some(other) = self.bots.get(name) {
+            let message = format!("bot `{name}` has an entry at {} already; keep one of the two", other.place);
+            mistakes.push(document.mistake(0, message));
+        }
+        let (value, connectors) = declaration.into_entry(name, document.directory());
+        mistakes.extend(unknown_connectors(&document, &connectors, &self.connectors));
+        if !mistakes.is_empty() {
+            return Err(ConfigError::Mistakes(mistakes));
+        }
+        let connectors = match connectors {
+            Connectors::Own(own) => placed(&document, own),
+            Connectors::All | Connectors::Named(_) => BTreeMap::new(),
+        };
+        let entry = Placed::<BotEntry> { value, place: document.place(0) };
+        Ok(BotFile { name: name.clone(), entry, connectors, warnings: document.warnings() })
+    }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+fn placed<K: Ord, T>(document: &Document<'_>, values: BTreeMap<K, At<T>>) -> BTreeMap<K, Placed<T>> {
+    let place = |At { value, offset }| Placed { value, place: document.place(offset) };
+    values.into_iter().map(|(key, value)| (key, place(value))).collect()
+}
+
+/// Returns a mistake for each connector that a bot names and that is not among `known`.
+fn unknown_connectors<C, T>(
+    document: &Document<'_>,
+    connectors: &Connectors<C>,
+    known: &BTreeMap<ConnectorName, T>,
+) -> Vec<Mistake> {
+    let Connectors::Named(named) = connectors else { return Vec::new() };
+    let names: Vec<_> = known.keys().map(ConnectorName::as_str).collect();
+    let unknown = named.iter().filter(|name| !known.contains_key(&name.value));
+    let mistake = |name: &At<ConnectorName>| {
+        let remedy = match nearest(name.value.as_str(), &names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("a table [connectors.{}] would make it", name.value),
+        };
+        document.mistake(name.offset, format!("there is no connector `{}`; {remedy}", name.value))
+    };
+    unknown.map(mistake).collect()
+}

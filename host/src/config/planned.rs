@@ -1,0 +1,36 @@
+//! Names that the documentation has and this version does not. They are refused like a typing mistake, in other words: what is
+//! silently ignored would be missed only when it is needed.
+
+/// Connectors that are not there yet.
+const CONNECTORS: [&str; 6] = ["webhook", "discord", "qq", "matrix", "slack", "irc"];
+
+/// Returns whether `name` is planned for the host's configuration; for the arguments see
+/// [`Planned`](crate::document::Planned).
+pub(super) fn in_config(path: &[&str], kind: Option<&str>, name: &str) -> bool {
+    match path {
+        [] => ["supervisor", "rollout", "alerts", "vitals", "cluster"].contains(&name),
+        ["queue"] => ["dedup_window", "durability"].contains(&name),
+        ["outbox"] => ["overflow", "on_uncertain"].contains(&name),
+        ["logs"] => ["dir", "max_file", "keep_days", "max_total", "compress"].contains(&name),
+        ["bots", _, path @ ..] => in_bot_file(path, kind, name),
+        path => in_connectors(path, kind, name),
+    }
+}
+
+/// Returns whether `name` is planned for a bot's own file.
+pub(super) fn in_bot_file(path: &[&str], kind: Option<&str>, name: &str) -> bool {
+    match path {
+        [] => ["restart", "priority"].contains(&name),
+        path => in_connectors(path, kind, name),
+    }
+}
+
+fn in_connectors(path: &[&str], kind: Option<&str>, name: &str) -> bool {
+    match (path, kind) {
+        (["connectors", _], Some("telegram")) => ["listen", "path", "secret_token", "proxy"].contains(&name),
+        (["connectors", _], Some("onebot")) => name == "proxy",
+        (["connectors", _, "mode"], Some("telegram")) => name == "webhook",
+        (["connectors", _, "type"], _) => CONNECTORS.contains(&name),
+        _ => false,
+    }
+}
