@@ -26,6 +26,7 @@ pub mod sandbox;
 pub mod schedule;
 pub mod secret;
 pub mod store;
+pub mod supervisor;
 pub mod timers;
 pub mod units;
 pub mod watcher;

@@ -1,0 +1,101 @@
+//! From a version, a file and an entry, to a guest that can serve: load, ask what it is, check what it needs.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bot::manifest::BotEntry;
+use crate::connector::ConnectorConfig;
+use crate::id::{BotName, ConnectorName};
+use crate::limits::Limits;
+use crate::sandbox::{Component, ComponentError, GrantError, Guest, GuestContext, Sandbox, Services};
+use crate::watcher::{ComponentFile, read_component};
+
+/// Everything a version of a bot is made of. Equal versions are the same to users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The file.
+    pub component: ComponentFile,
+    /// What the operator says of the bot.
+    pub entry: Arc<BotEntry>,
+    /// Connectors that belong to the bot alone.
+    pub own: BTreeMap<ConnectorName, ConnectorConfig>,
+}
+
+/// Loads versions.
+#[derive(Clone)]
+pub struct Loader {
+    /// Where components are compiled and run.
+    pub sandbox: Sandbox,
+    /// What guests share.
+    pub services: Services,
+    /// The limits that entries change.
+    pub limits: Limits,
+}
+
+/// Why a version cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is at fault.
+    #[error("{} cannot serve", .path.display())]
+    Component {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ComponentError,
+    },
+    /// It needs what it is not granted.
+    #[error("{} may not serve", .path.display())]
+    Grant {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: GrantError,
+    },
+}
+
+impl Loader {
+    /// Loads a version of a bot. Cancel safe; a compilation under way is killed.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]: nothing of it serves.
+    pub async fn load(&self, bot: &BotName, version: &Version) -> Result<Guest, LoadError> {
+        let path = &version.component.path;
+        let component_error = |source| LoadError::Component { path: path.clone(), source };
+        let limits = version.entry.limits_over(&self.limits);
+        let (len, max) = (version.component.len, limits.component_size);
+        if len > max {
+            return Err(component_error(ComponentError::TooLarge { len, max }));
+        }
+        let file = path.clone();
+        let read = move || read_component(&file, max).map_err(|error| ComponentError::Unreadable(explain(&error)));
+        let loaded = Component::load(&self.sandbox, version.component.hash, read).await;
+        let (component, load) = loaded.map_err(component_error)?;
+        self.services.metrics.component_load(load.source.as_str(), load.elapsed);
+        // Asked with the bot's limits, and with nothing of what it is granted.
+        let bare = GuestContext::new(bot.clone(), limits.clone(), self.services.clone());
+        let manifest = component.describe(bare).await.map_err(component_error)?;
+        let mut context = GuestContext::new(bot.clone(), limits, self.services.clone());
+        context.settings = version.entry.settings.clone();
+        context.secrets = version.entry.secrets.clone();
+        context.reach = version.entry.reach.clone();
+        context.grants = version.entry.grants.clone();
+        Guest::new(component, manifest, context).map_err(|source| LoadError::Grant { path: path.clone(), source })
+    }
+}
+
+/// Returns an error with its causes, on one line.
+pub fn explain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

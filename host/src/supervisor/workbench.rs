@@ -1,0 +1,162 @@
+//! Bots looked at without a host: for `check` and `inspect`. Works in a scratch directory, so that it neither meets nor disturbs a
+//! host that runs, and leaves nothing behind.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::load::{Loader, explain};
+use super::reconcile::Desired;
+use super::survey::survey;
+use crate::config::Config;
+use crate::egress::AddressGuard;
+use crate::id::{BotName, ContentHash};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::sandbox::{
+    CompileLimits, Component, ComponentError, GuestContext, GuestManifest, Sandbox, SandboxConfig, SandboxError,
+    Services,
+};
+use crate::store::{Store, StoreError};
+use crate::watcher::{Catalogue, Watcher};
+
+/// Instances that live at one moment on a workbench.
+const INSTANCES: u32 = 4;
+
+/// Why there is no workbench.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkbenchError {
+    /// Its directory cannot be made.
+    #[error("cannot make the scratch directory {}", .path.display())]
+    Scratch {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its store cannot be opened.
+    #[error("cannot open a store for it")]
+    Store(#[from] StoreError),
+    /// Its sandbox cannot be opened.
+    #[error("cannot open a sandbox for it")]
+    Sandbox(#[from] SandboxError),
+}
+
+/// What `check` found of one bot or one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// It would serve, if its `init` ends well.
+    Good,
+    /// Its entry says `enabled = false`; nothing else was looked at.
+    Disabled,
+    /// Its entry is not good, or its component is not there.
+    BadEntry(String),
+    /// Its component cannot serve.
+    BadComponent(String),
+}
+
+/// A sandbox and all that belongs to it, in a directory that goes when this is dropped.
+pub struct Workbench {
+    loader: Loader,
+    // Dropped after what lies in it.
+    _scratch: Scratch,
+}
+
+impl Workbench {
+    /// Makes one. Blocking.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkbenchError`].
+    pub fn open(limits: Limits) -> Result<Self, WorkbenchError> {
+        let scratch = Scratch::make()?;
+        let config = SandboxConfig {
+            cache_dir: scratch.0.join("cache"),
+            compiler: None,
+            compile: CompileLimits::default(),
+            instances: Some(INSTANCES),
+        };
+        let sandbox = Sandbox::open(&config)?;
+        let store = Store::open(&scratch.0, 1)?;
+        let services = Services { store, metrics: Arc::new(Metrics::new()), guard: AddressGuard::public_only() };
+        Ok(Self { loader: Loader { sandbox, services, limits }, _scratch: scratch })
+    }
+
+    /// Compiles a component and asks it what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ComponentError`]: it is no bot.
+    pub async fn examine(&self, bytes: Vec<u8>) -> Result<(Arc<Component>, GuestManifest), ComponentError> {
+        let Loader { sandbox, services, limits } = &self.loader;
+        let (component, _) = Component::load(sandbox, ContentHash::of(&bytes), move || Ok(bytes)).await?;
+        let name: BotName = "inspected".parse().expect("it is a name");
+        let manifest = component.describe(GuestContext::new(name, limits.clone(), services.clone())).await?;
+        Ok((component, manifest))
+    }
+}
+
+/// Looks at every bot of a configuration as a host would that starts now, up to but without `init`.
+///
+/// # Errors
+///
+/// [`WorkbenchError`]: nothing was looked at.
+pub async fn checkup(config: &Config) -> Result<Vec<(String, Finding)>, WorkbenchError> {
+    let limits = config.limits.clone();
+    let bench = tokio::task::spawn_blocking(move || Workbench::open(limits)).await.expect("opening does not panic")?;
+    let catalogue = look_once(config).await;
+    let directory = catalogue.directory.as_ref().err().map(|problem| ("bots_dir".to_owned(), explain(problem)));
+    let misnamed = catalogue.misnamed.iter().map(|(file, problem)| (file.clone(), explain(problem)));
+    let mut findings: Vec<_> =
+        directory.into_iter().chain(misnamed).map(|(name, reason)| (name, Finding::BadEntry(reason))).collect();
+    for (name, desired) in survey(config, &catalogue) {
+        let finding = match desired {
+            Desired::Disabled => Finding::Disabled,
+            Desired::Refused { reason } => Finding::BadEntry(reason),
+            Desired::Run(version) => match bench.loader.load(&name, &version).await {
+                Ok(_) => Finding::Good,
+                Err(error) => Finding::BadComponent(explain(&error)),
+            },
+        };
+        findings.push((name.to_string(), finding));
+    }
+    Ok(findings)
+}
+
+/// Returns what lies in the bots' directory. A directory that is not there holds nothing, and is not made.
+async fn look_once(config: &Config) -> Arc<Catalogue> {
+    let cancel = CancellationToken::new();
+    let watcher = config.watcher();
+    if !watcher.dir.exists() {
+        return Arc::new(Catalogue::empty());
+    }
+    let (mut catalogue, task) = Watcher::spawn(watcher, cancel.clone());
+    let seen = catalogue.wait_for(|catalogue| catalogue.generation > 0).await.map(|seen| Arc::clone(&seen));
+    cancel.cancel();
+    if let Err(error) = task.await {
+        tracing::error!(%error, "the watcher ended badly");
+    }
+    seen.unwrap_or_else(|_| Arc::new(Catalogue::empty()))
+}
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make() -> Result<Self, WorkbenchError> {
+        let path = std::env::temp_dir().join(format!("bothost-{:016x}", fastrand::u64(..)));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|source| WorkbenchError::Scratch { path: path.clone(), source })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a scratch directory stays behind");
+        }
+    }
+}
