@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod action;
+pub mod admin;
 pub mod alert;
 pub mod backoff;
 pub mod board;

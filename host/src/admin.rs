@@ -1,0 +1,241 @@
+//! The admin side: how the host is, for people and programs. Its own thread and its own runtime, so that it answers
+//! while guests spin; it reads what others publish and changes nothing.
+//!
+//! Two doors. The Unix socket serves everything to whoever can open it, which is the user that runs the host. The TCP
+//! listener serves `/health` to all and the rest to those who have the token.
+
+mod api;
+mod auth;
+pub mod client;
+mod health;
+mod listen;
+mod problem;
+mod serve;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::api::Api;
+pub use self::api::BotView;
+use self::auth::Door;
+use self::listen::SocketFile;
+use self::serve::{Listener, Server};
+use crate::alert::Alerts;
+use crate::board::Board;
+use crate::bot::phase::BotStatus;
+use crate::connector;
+use crate::grants::ConnectorKey;
+use crate::id::BotName;
+use crate::metrics::Metrics;
+use crate::secret::Secret;
+
+/// Where the admin side listens.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// The Unix socket's path.
+    pub socket: PathBuf,
+    /// The TCP address; none: the socket only. Port 0: any.
+    pub listen: Option<SocketAddr>,
+    /// What lets in by TCP; none: only `/health` is served there.
+    pub token: Option<Secret>,
+}
+
+/// What the admin side shows.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For `/api/v1/alerts`.
+    pub alerts: Arc<Alerts>,
+    /// Every bot.
+    pub bots: Arc<Board<BotName, BotStatus>>,
+    /// Every connector.
+    pub connectors: Arc<Board<ConnectorKey, connector::Status>>,
+    /// Whether the host takes events.
+    pub is_ready: watch::Receiver<bool>,
+}
+
+/// Why the admin side does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The system does not take so long a path for a socket.
+    #[error(
+        "the admin socket's path {path:?} has {bytes} bytes, more than a socket's \
+         may have (about 100): choose a shorter `[host] data_dir`"
+    )]
+    SocketPath {
+        /// The path.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// Another host listens there.
+    #[error("another host is running: it answers on the admin socket {path:?}")]
+    Running {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file that is no socket is in the way.
+    #[error("{path:?} is no socket; it is in the way of the admin socket and is left as it is")]
+    NoSocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The socket cannot be bound.
+    #[error("cannot listen on the admin socket {path:?}")]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The address is open to others and no token is set.
+    #[error(
+        "`[admin] listen` {address} is open to other machines: \
+         add `token = \"${{BOTHOST_TOKEN}}\"` to `[admin]`, or listen on 127.0.0.1"
+    )]
+    OpenToAll {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be bound.
+    #[error("cannot listen on `[admin] listen` {address}")]
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The thread or its runtime did not start.
+    #[error("cannot start the admin thread")]
+    Thread(#[source] io::Error),
+}
+
+/// The running admin side. Dropped, it stops as by [`Admin::shutdown`].
+#[derive(Debug)]
+pub struct Admin {
+    address: Option<SocketAddr>,
+    cancel: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Admin {
+    /// Listens and serves. When this returns, both doors take connections. Blocks for as long as binding takes.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`]. Nothing listens then.
+    pub fn bind(config: AdminConfig, sources: Sources) -> Result<Self, AdminError> {
+        let cancel = CancellationToken::new();
+        let (bound_sender, bound) = mpsc::sync_channel(1);
+        let stop = cancel.clone();
+        let thread = std::thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(move || run(config, sources, &bound_sender, stop))
+            .map_err(AdminError::Thread)?;
+        let address = match bound.recv() {
+            Ok(address) => address?,
+            Err(mpsc::RecvError) => return Err(AdminError::Thread(io::Error::other("it ended while it started"))),
+        };
+        Ok(Self { address, cancel, thread: Some(thread) })
+    }
+
+    /// Returns the TCP address that is listened on, with the real port.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Takes no more connections, lets answers under way finish, for about a second at most, removes the socket's file
+    /// and joins the thread. Blocks so long.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.cancel.cancel();
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the admin thread panicked");
+        }
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The thread: binds, says how that went, and serves until cancelled.
+fn run(
+    config: AdminConfig,
+    sources: Sources,
+    bound: &mpsc::SyncSender<Result<Option<SocketAddr>, AdminError>>,
+    cancel: CancellationToken,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(bound.send(Err(AdminError::Thread(error)))),
+    };
+    runtime.block_on(async {
+        // The one who waits for the answer is there until it came.
+        match Listeners::bind(&config).await {
+            Ok(listeners) => {
+                let _ = bound.send(Ok(listeners.address()));
+                listeners.serve(config.token, sources, cancel).await;
+            }
+            Err(error) => drop(bound.send(Err(error))),
+        }
+    });
+}
+
+/// Both doors, bound.
+struct Listeners {
+    unix: UnixListener,
+    tcp: Option<(TcpListener, SocketAddr)>,
+    file: SocketFile,
+}
+
+impl Listeners {
+    async fn bind(config: &AdminConfig) -> Result<Self, AdminError> {
+        let tcp = match config.listen {
+            None => None,
+            Some(address) => {
+                let listener = listen::bind_tcp(address, config.token.as_ref()).await?;
+                let real = listener.local_addr().map_err(|source| AdminError::Tcp { address, source })?;
+                Some((listener, real))
+            }
+        };
+        let (unix, file) = listen::bind_socket(&config.socket)?;
+        Ok(Self { unix, tcp, file })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().map(|(_, address)| *address)
+    }
+
+    /// Serves until cancelled and every connection has ended.
+    async fn serve(self, token: Option<Secret>, sources: Sources, cancel: CancellationToken) {
+        let connections = TaskTracker::new();
+        let server = Server { api: Arc::new(Api::new(sources)), connections: connections.clone(), cancel };
+        let by_socket = server.clone().run(Listener::Unix(self.unix), Door::Socket);
+        let by_tcp = async {
+            if let Some((listener, address)) = self.tcp {
+                server.clone().run(Listener::Tcp(listener), Door::Tcp { address, token }).await;
+            }
+        };
+        tokio::join!(by_socket, by_tcp);
+        drop(self.file);
+        connections.close();
+        connections.wait().await;
+    }
+}

@@ -1,0 +1,234 @@
+//! The routes. Reading only: what they show is published elsewhere, and nothing here waits.
+//!
+//! ```text
+//! GET /health  /health/live  /health/ready        how the host is; open to all
+//! GET /metrics                                    OpenMetrics text
+//! GET /api/v1/bots  /api/v1/bots/NAME             how the bots are
+//! GET /api/v1/connectors                          how the connectors stand
+//! GET /api/v1/alerts                              which alerts are up
+//! ```
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+use hyper::body::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::Sources;
+use super::health::{Health, Verdict};
+use super::problem::{Answer, Problem, answer, json};
+use crate::action::Severity;
+use crate::alert::{Alert, Source};
+use crate::bot::phase::BotStatus;
+use crate::connector::{Link, Status};
+use crate::grants::ConnectorKey;
+use crate::metrics::CONTENT_TYPE;
+
+/// The methods that the routes take.
+const ALLOW: &str = "GET, HEAD";
+/// A rendering of the metrics is shown again for this many times as long as it took to make. So at most a tenth of the
+/// thread goes into it however often somebody asks, and a small one is as good as fresh.
+const RENDERING_REUSE_FACTOR: u32 = 10;
+
+/// One bot as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BotView {
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub phase: String,
+    /// Why it is there, where there is a reason to give, or why a newer version does not serve.
+    pub detail: Option<String>,
+    /// Since when, in RFC 3339.
+    pub since: String,
+    /// SHA-256 of the component that serves, in hexadecimal.
+    pub component: Option<String>,
+    /// The version that the component names.
+    pub version: Option<String>,
+    /// Why a newer version, or a newer entry, does not serve although an older one does.
+    pub refused: Option<String>,
+    /// Events that ended well.
+    pub handled: u64,
+    /// Attempts that did not.
+    pub faults: u64,
+    /// Events that wait.
+    pub queued: usize,
+    /// Events at work.
+    pub in_flight: usize,
+}
+
+impl From<&BotStatus> for BotView {
+    fn from(status: &BotStatus) -> Self {
+        Self {
+            name: status.name.to_string(),
+            phase: status.phase.as_str().to_owned(),
+            detail: status.phase.detail().or(status.refused.as_deref()).map(str::to_owned),
+            since: status.since.to_string(),
+            component: status.component.map(|hash| hash.to_string()),
+            version: status.version.clone(),
+            refused: status.refused.clone(),
+            handled: status.handled,
+            faults: status.faults,
+            queued: status.queued,
+            in_flight: status.in_flight,
+        }
+    }
+}
+
+/// One connector as the API shows it.
+#[derive(Serialize)]
+struct ConnectorView<'a> {
+    name: String,
+    link: &'static str,
+    detail: Option<&'a str>,
+    since: String,
+    connections: u64,
+}
+
+impl<'a> ConnectorView<'a> {
+    fn new((key, status): &'a (ConnectorKey, Status)) -> Self {
+        Self {
+            name: key.to_string(),
+            link: status.link.as_str(),
+            detail: match &status.link {
+                Link::BackingOff { error, .. } | Link::AuthFailed { error } => Some(error),
+                Link::Connecting | Link::Connected | Link::Stopped => None,
+            },
+            since: status.since.to_string(),
+            connections: status.connections,
+        }
+    }
+}
+
+/// One alert as the API shows it.
+#[derive(Serialize)]
+struct AlertView {
+    /// None for the host's own.
+    bot: Option<String>,
+    key: String,
+    severity: &'static str,
+    summary: String,
+    details: Vec<(String, String)>,
+    raised_at: String,
+    refreshed_at: String,
+    times: u64,
+}
+
+impl From<Alert> for AlertView {
+    fn from(alert: Alert) -> Self {
+        Self {
+            bot: match alert.source {
+                Source::Host => None,
+                Source::Bot(bot) => Some(bot.to_string()),
+            },
+            key: alert.key,
+            severity: match alert.severity {
+                Severity::Info => "info",
+                Severity::Warning => "warning",
+                Severity::Critical => "critical",
+            },
+            summary: alert.summary,
+            details: alert.details,
+            raised_at: alert.raised_at.to_string(),
+            refreshed_at: alert.refreshed_at.to_string(),
+            times: alert.times,
+        }
+    }
+}
+
+/// Answers requests from what the rest of the host publishes.
+#[derive(Debug)]
+pub(super) struct Api {
+    sources: Sources,
+    started: Instant,
+    rendering: Mutex<Option<Rendering>>,
+}
+
+#[derive(Debug)]
+struct Rendering {
+    text: Bytes,
+    fresh_until: Instant,
+}
+
+impl Api {
+    pub(super) fn new(sources: Sources) -> Self {
+        Self { sources, started: Instant::now(), rendering: Mutex::new(None) }
+    }
+
+    /// Answers a request that may be served.
+    pub(super) fn answer(&self, method: &Method, path: &str) -> Answer {
+        let answer = match path {
+            "/health" => self.health(),
+            "/health/live" => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
+            "/health/ready" => self.ready(),
+            "/metrics" => self.metrics(),
+            "/api/v1/bots" => self.bots(),
+            "/api/v1/connectors" => self.connectors(),
+            "/api/v1/alerts" => {
+                let alerts = self.sources.alerts.active();
+                json(StatusCode::OK, &alerts.into_iter().map(AlertView::from).collect::<Vec<_>>())
+            }
+            _ => match path.strip_prefix("/api/v1/bots/").and_then(|name| self.bot(name)) {
+                Some(answer) => answer,
+                None => return Problem::NotFound.into_answer(),
+            },
+        };
+        // The path is known by now, so that a wrong method on a wrong path is a wrong path.
+        if *method == Method::GET || *method == Method::HEAD {
+            answer
+        } else {
+            Problem::MethodNotAllowed { allow: ALLOW }.into_answer()
+        }
+    }
+
+    fn health(&self) -> Answer {
+        let (bots, connectors) = (self.sources.bots.statuses(), self.sources.connectors.entries());
+        let is_ready = *self.sources.is_ready.borrow();
+        let health = Health::assess(is_ready, self.started.elapsed(), &bots, &connectors);
+        json(status_of(health.status), &health)
+    }
+
+    fn ready(&self) -> Answer {
+        let verdict = if *self.sources.is_ready.borrow() { Verdict::Ok } else { Verdict::Unavailable };
+        json(status_of(verdict), &serde_json::json!({ "status": verdict }))
+    }
+
+    fn metrics(&self) -> Answer {
+        let mut rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
+        let text = match &*rendering {
+            Some(rendering) if begun < rendering.fresh_until => rendering.text.clone(),
+            _ => {
+                let text = Bytes::from(self.sources.metrics.render());
+                let reuse: Duration = begun.elapsed() * RENDERING_REUSE_FACTOR;
+                *rendering = Some(Rendering { text: text.clone(), fresh_until: Instant::now() + reuse });
+                text
+            }
+        };
+        answer(StatusCode::OK, CONTENT_TYPE, text)
+    }
+
+    fn bots(&self) -> Answer {
+        let bots = self.sources.bots.statuses();
+        json(StatusCode::OK, &bots.iter().map(BotView::from).collect::<Vec<_>>())
+    }
+
+    fn bot(&self, name: &str) -> Option<Answer> {
+        let bot = self.sources.bots.get(&name.parse().ok()?)?;
+        Some(json(StatusCode::OK, &BotView::from(&bot)))
+    }
+
+    fn connectors(&self) -> Answer {
+        let connectors = self.sources.connectors.entries();
+        json(StatusCode::OK, &connectors.iter().map(ConnectorView::new).collect::<Vec<_>>())
+    }
+}
+
+fn status_of(verdict: Verdict) -> StatusCode {
+    match verdict {
+        Verdict::Ok | Verdict::Degraded => StatusCode::OK,
+        Verdict::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

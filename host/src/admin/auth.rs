@@ -1,0 +1,165 @@
+//! Who may ask what: decided from the request's head alone, before any route is looked for.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::{HeaderMap, Uri};
+
+use super::problem::Problem;
+use crate::secret::Secret;
+
+/// What a request came in by.
+#[derive(Debug, Clone)]
+pub(super) enum Door {
+    /// The Unix socket: whoever can open it is the operator.
+    Socket,
+    /// A TCP listener.
+    Tcp {
+        /// Where it listens.
+        address: SocketAddr,
+        /// What lets in; without one only `/health` is open.
+        token: Option<Secret>,
+    },
+}
+
+impl Door {
+    /// Decides whether a request may be served.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let Self::Tcp { address, token } = self else { return Ok(()) };
+        if address.ip().is_loopback() {
+            check_host(uri, headers)?;
+        }
+        check_origin(headers)?;
+        if uri.query().is_some_and(has_token) {
+            return Err(Problem::TokenInQuery);
+        }
+        if is_public(uri.path()) {
+            return Ok(());
+        }
+        let token = token.as_ref().ok_or(Problem::TokenNotConfigured)?;
+        let given = bearer(headers).ok_or(Problem::Unauthorized)?;
+        if token.matches(given) { Ok(()) } else { Err(Problem::Unauthorized) }
+    }
+}
+
+/// Returns whether anybody may ask for a path: load balancers have no token, and these answers name nothing.
+fn is_public(path: &str) -> bool {
+    matches!(path, "/health" | "/health/live" | "/health/ready")
+}
+
+/// Refuses what a page sends after its own name was made to resolve to this machine.
+fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    let mut given = headers.get_all(HOST).iter();
+    let (Some(host), None) = (given.next(), given.next()) else { return Err(Problem::WrongHost) };
+    let named = host.to_str().ok().and_then(|host| host.parse::<http::uri::Authority>().ok());
+    let is_local = named.is_some_and(|authority| is_local(authority.host())) && uri.host().is_none_or(is_local);
+    if is_local { Ok(()) } else { Err(Problem::WrongHost) }
+}
+
+fn is_local(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Refuses what a page of another origin sends. Programs send no origin.
+fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let authority = origin.as_bytes().strip_prefix(b"http://").or_else(|| origin.as_bytes().strip_prefix(b"https://"));
+    let is_own = authority.is_some_and(|origin| headers.get(HOST).is_some_and(|host| host.as_bytes() == origin));
+    if is_own { Ok(()) } else { Err(Problem::WrongOrigin) }
+}
+
+fn has_token(query: &str) -> bool {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split('=').next())
+        .any(|key| ["token", "access_token"].iter().any(|name| key.eq_ignore_ascii_case(name)))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(address: &str, token: Option<&str>) -> Door {
+        Door::Tcp { address: address.parse().unwrap(), token: token.map(Secret::new) }
+    }
+
+    fn check(door: &Door, uri: &str, headers: &[(&'static str, &str)]) -> Result<(), Problem> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        door.check(&uri.parse().unwrap(), &map)
+    }
+
+    const LOCAL: (&str, &str) = ("host", "localhost:8080");
+
+    #[test]
+    fn a_loopback_listener_answers_to_local_names_only() {
+        let door = door("127.0.0.1:8080", None);
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.8.9.1", "[::1]:8080"] {
+            assert_eq!(check(&door, "/health", &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "a@b:c"] {
+            assert_eq!(check(&door, "/health", &[("host", host)]), Err(Problem::WrongHost), "{host}");
+        }
+        assert_eq!(check(&door, "/health", &[]), Err(Problem::WrongHost));
+        assert_eq!(check(&door, "/health", &[LOCAL, ("host", "evil.example")]), Err(Problem::WrongHost));
+        assert_eq!(check(&door, "http://evil.example/health", &[LOCAL]), Err(Problem::WrongHost));
+    }
+
+    #[test]
+    fn a_public_listener_takes_any_name() {
+        let door = door("0.0.0.0:8080", Some("t"));
+        assert_eq!(check(&door, "/health", &[("host", "bots.example")]), Ok(()));
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_refused() {
+        let door = door("127.0.0.1:8080", None);
+        assert_eq!(check(&door, "/health", &[LOCAL, ("origin", "http://localhost:8080")]), Ok(()));
+        for origin in ["http://evil.example", "null", "http://localhost:9090"] {
+            assert_eq!(check(&door, "/health", &[LOCAL, ("origin", origin)]), Err(Problem::WrongOrigin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn only_the_whole_token_in_its_header_lets_in() {
+        let door = door("127.0.0.1:8080", Some("secret"));
+        let given = |value: &str| check(&door, "/api/v1/bots", &[LOCAL, ("authorization", value)]);
+        assert_eq!(given("Bearer secret"), Ok(()));
+        assert_eq!(given("bearer secret"), Ok(()));
+        for bad in ["Bearer secre", "Bearer secrets", "Bearer ", "Bearer", "Basic secret", "secret"] {
+            assert_eq!(given(bad), Err(Problem::Unauthorized), "{bad}");
+        }
+        for query in ["token=secret", "a=b&Access_Token=secret", "token"] {
+            let uri = format!("/api/v1/bots?{query}");
+            let answer = check(&door, &uri, &[LOCAL, ("authorization", "Bearer secret")]);
+            assert_eq!(answer, Err(Problem::TokenInQuery), "{query}");
+        }
+    }
+
+    #[test]
+    fn without_a_token_only_health_is_open() {
+        let door = door("127.0.0.1:8080", None);
+        assert_eq!(check(&door, "/health/ready", &[LOCAL]), Ok(()));
+        for path in ["/metrics", "/api/v1/bots", "/healthy", "/health/metrics", "/"] {
+            let answer = check(&door, path, &[LOCAL, ("authorization", "Bearer ")]);
+            assert_eq!(answer, Err(Problem::TokenNotConfigured), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_socket_is_open() {
+        assert_eq!(check(&Door::Socket, "/metrics", &[("host", "anything")]), Ok(()));
+    }
+}

@@ -1,0 +1,134 @@
+//! Whether the host is well. A bad bot makes it `degraded`, which is still 200: no orchestrator should restart a host,
+//! and every bot on it, for the sake of one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::bot::phase::{BotStatus, Phase};
+use crate::connector::{Link, Status};
+use crate::grants::ConnectorKey;
+
+/// What `/health` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Health {
+    pub(super) status: Verdict,
+    uptime_seconds: u64,
+    /// How many bots are in each phase.
+    bots: BTreeMap<&'static str, usize>,
+    /// How many connectors stand each way.
+    connectors: BTreeMap<&'static str, usize>,
+}
+
+/// How the host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    /// All is well.
+    Ok,
+    /// It serves, but not every bot or connector does.
+    Degraded,
+    /// It is starting or stopping.
+    Unavailable,
+}
+
+impl Health {
+    /// Assesses a host that is up for `uptime`.
+    pub(super) fn assess(
+        is_ready: bool,
+        uptime: Duration,
+        bots: &[BotStatus],
+        connectors: &[(ConnectorKey, Status)],
+    ) -> Self {
+        let bots_are_well = bots
+            .iter()
+            .all(|bot| bot.refused.is_none() && !matches!(bot.phase, Phase::Rejected { .. } | Phase::Backoff { .. }));
+        let connectors_are_well = connectors
+            .iter()
+            .all(|(_, status)| !matches!(status.link, Link::BackingOff { .. } | Link::AuthFailed { .. }));
+        let status = match (is_ready, bots_are_well && connectors_are_well) {
+            (false, _) => Verdict::Unavailable,
+            (true, true) => Verdict::Ok,
+            (true, false) => Verdict::Degraded,
+        };
+        Self {
+            status,
+            uptime_seconds: uptime.as_secs(),
+            bots: count(bots.iter().map(|bot| bot.phase.as_str())),
+            connectors: count(connectors.iter().map(|(_, status)| status.link.as_str())),
+        }
+    }
+}
+
+fn count(words: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, usize> {
+    words.fold(BTreeMap::new(), |mut counts, word| {
+        *counts.entry(word).or_default() += 1;
+        counts
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    const UPTIME: Duration = Duration::from_millis(90_900);
+
+    fn bot(phase: Phase) -> BotStatus {
+        BotStatus {
+            name: "b".parse().unwrap(),
+            phase,
+            since: Timestamp::from_millis(0),
+            component: None,
+            version: None,
+            refused: None,
+            handled: 0,
+            faults: 0,
+            queued: 0,
+            in_flight: 0,
+        }
+    }
+
+    fn connector(link: Link) -> (ConnectorKey, Status) {
+        (
+            ConnectorKey::shared("c".parse().unwrap()),
+            Status { link, since: Timestamp::from_millis(0), connections: 0, listening: None },
+        )
+    }
+
+    fn verdict(is_ready: bool, bots: &[BotStatus], connectors: &[(ConnectorKey, Status)]) -> Verdict {
+        Health::assess(is_ready, UPTIME, bots, connectors).status
+    }
+
+    #[test]
+    fn a_bad_bot_or_connector_degrades_and_only_readiness_makes_unavailable() {
+        let rejected = bot(Phase::Rejected { reason: "no".into() });
+        let superseded = BotStatus { refused: Some("no".into()), ..bot(Phase::Running) };
+        let refused = connector(Link::AuthFailed { error: "no".into() });
+        assert_eq!(verdict(true, &[], &[]), Verdict::Ok);
+        assert_eq!(
+            verdict(true, &[bot(Phase::Running), bot(Phase::Disabled)], &[connector(Link::Connected)]),
+            Verdict::Ok
+        );
+        for bad in [rejected, superseded] {
+            assert_eq!(verdict(true, &[bot(Phase::Running), bad], &[]), Verdict::Degraded);
+        }
+        assert_eq!(verdict(true, &[], &[refused]), Verdict::Degraded);
+        assert_eq!(verdict(false, &[], &[]), Verdict::Unavailable);
+    }
+
+    #[test]
+    fn bots_and_connectors_are_counted_and_not_named() {
+        let health = Health::assess(
+            true,
+            UPTIME,
+            &[bot(Phase::Running), bot(Phase::Running), bot(Phase::Disabled)],
+            &[connector(Link::Connected)],
+        );
+        let expected = serde_json::json!({
+            "status": "ok", "uptime_seconds": 90, "bots": { "disabled": 1, "running": 2 }, "connectors": { "connected": 1 },
+        });
+        assert_eq!(serde_json::to_value(health).unwrap(), expected);
+    }
+}

@@ -1,0 +1,106 @@
+//! Refusals as RFC 9457 problems, and the shape that every answer has.
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use serde::Serialize;
+
+/// An answer. Bodies are whole: none is larger than one rendering of the metrics.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Why a request was not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// No such thing.
+    NotFound,
+    /// The path is there, for other methods.
+    MethodNotAllowed { allow: &'static str },
+    /// The body is longer than any route takes.
+    BodyTooLarge,
+    /// The listener has no token, so nobody can be let in.
+    TokenNotConfigured,
+    /// The token is absent or wrong.
+    Unauthorized,
+    /// The token came in the query, where logs and histories keep it.
+    TokenInQuery,
+    /// The request names a host that a loopback listener is not.
+    WrongHost,
+    /// A page of another origin sent the request.
+    WrongOrigin,
+}
+
+/// The members of a problem; `type` is `about:blank`, so `title` is the status's own name.
+#[derive(Serialize)]
+struct Body {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'static str,
+}
+
+impl Problem {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TokenNotConfigured | Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::TokenInQuery => StatusCode::BAD_REQUEST,
+            Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::WrongOrigin => StatusCode::FORBIDDEN,
+        }
+    }
+
+    fn detail(&self) -> &'static str {
+        match self {
+            Self::NotFound => "nothing has this path",
+            Self::MethodNotAllowed { .. } => {
+                "this path does not take this method; the header `Allow` names those it takes"
+            }
+            Self::BodyTooLarge => "the request's body is longer than 64 KiB",
+            Self::TokenNotConfigured => {
+                "only /health is open here: set `[admin] token` in the configuration, or use the admin socket"
+            }
+            Self::Unauthorized => "send `Authorization: Bearer TOKEN` with the value of `[admin] token`",
+            Self::TokenInQuery => "a token in an address ends up in logs: send `Authorization: Bearer TOKEN` instead",
+            Self::WrongHost => "the header `Host` must name localhost or a loopback address",
+            Self::WrongOrigin => "pages of other origins may not call this",
+        }
+    }
+
+    /// Returns the answer that says so.
+    pub(super) fn into_answer(self) -> Answer {
+        let status = self.status();
+        let title = status.canonical_reason().unwrap_or("");
+        let body = Body { r#type: "about:blank", title, status: status.as_u16(), detail: self.detail() };
+        let mut answer = json(status, &body);
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self {
+            Self::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
+            Self::TokenNotConfigured | Self::Unauthorized => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bothost\""));
+            }
+            _ => {}
+        }
+        answer
+    }
+}
+
+/// Returns an answer of JSON.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+    let bytes = serde_json::to_vec(body).expect("what is answered has text for keys and no failing parts");
+    answer(status, "application/json", bytes.into())
+}
+
+/// Returns an answer that nobody stores and no browser guesses about.
+pub(super) fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
