@@ -16,6 +16,7 @@ mod document;
 pub mod egress;
 pub mod event;
 pub mod grants;
+pub mod host;
 pub mod id;
 pub mod limits;
 pub mod logs;

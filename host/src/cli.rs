@@ -1,0 +1,146 @@
+//! The command line: parses it, runs one verb, says what went wrong, and turns that into an exit code. The only part of the
+//! program that writes to the standard streams by itself. What a verb does is in the file of its name.
+//!
+//! A new verb is a file `cli/VERB.rs` with a `clap::Args` of the verb's name and its `run`, and a line in `verbs!` below.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use bothost::admin::client::ClientError;
+use bothost::config::ConfigError;
+use clap::{Parser, Subcommand};
+
+/// It was not done.
+const FAILED: u8 = 1;
+/// The configuration is not good.
+const BAD_CONFIGURATION: u8 = 64;
+/// There is no host to ask.
+const NOT_RUNNING: u8 = 69;
+/// The host is another user's.
+const NOT_ALLOWED: u8 = 77;
+
+/// Declares the modules of the verbs, the enum that `clap` parses, and the way from one to the other.
+macro_rules! verbs {
+    ($($module:ident::$verb:ident),+ $(,)?) => {
+        $(mod $module;)+
+
+        #[derive(Debug, Subcommand)]
+        enum Verb {
+            $($verb($module::$verb),)+
+        }
+
+        impl Verb {
+            fn run(self) -> Result<(), Failure> {
+                match self {
+                    $(Self::$verb(verb) => verb.run(),)+
+                }
+            }
+        }
+    };
+}
+
+verbs! {
+    run::Run,
+    check::Check,
+    inspect::Inspect,
+    ps::Ps,
+    compile::Compile,
+}
+
+/// One process that hosts many untrusted bots, each a WebAssembly component.
+#[derive(Debug, Parser)]
+#[command(name = "host", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Why a verb did not do what it was told to.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration, or what belongs to it, is not good. Never empty.
+    Configuration(Vec<ConfigError>),
+    /// The bots, or their entries, are not good: a line for each. They were told already.
+    Bots { are_entries_bad: bool },
+    /// The running host did not answer.
+    Client(ClientError),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Configuration(vec![error])
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Failure {
+    /// Tells what went wrong and returns the exit code.
+    fn report(self) -> u8 {
+        match self {
+            Self::Configuration(errors) => {
+                errors.iter().for_each(complain);
+                BAD_CONFIGURATION
+            }
+            Self::Bots { are_entries_bad: true } => BAD_CONFIGURATION,
+            Self::Bots { are_entries_bad: false } => FAILED,
+            Self::Client(error) => {
+                let code = match &error {
+                    ClientError::NotRunning { .. } => NOT_RUNNING,
+                    ClientError::NotAllowed { .. } => NOT_ALLOWED,
+                    _ => FAILED,
+                };
+                complain(format_args!("host: {:#}", anyhow::Error::new(error)));
+                code
+            }
+            Self::Other(error) => {
+                complain(format_args!("host: {error:#}"));
+                FAILED
+            }
+        }
+    }
+}
+
+/// Runs the verb on the command line and returns what the process should exit with.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help that was asked for is no failure; `clap` knows which of the two it is, and which stream is meant.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(FAILED));
+        }
+    };
+    match arguments.verb.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(failure.report()),
+    }
+}
+
+/// Writes a line for the user. Nobody listening is no failure.
+fn tell(line: impl Display) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Writes a line about something wrong.
+fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Writes each warning on a line of its own.
+fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| complain(format_args!("{warning} (warning)")));
+}

@@ -1,0 +1,9 @@
+//! What tests and benchmarks build on: components, whole hosts, fakes of the platforms, and how to wait for what should happen.
+
+pub mod eventually;
+pub mod guests;
+pub mod host;
+pub mod onebot;
+pub mod telegram;
+
+pub use eventually::eventually;

@@ -1,0 +1,471 @@
+//! The admin side answers, to those it should and in time; and no bot can flood what it shows.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bothost::action::{AlertChange, Severity};
+use bothost::admin::client::{Client, ClientError};
+use bothost::admin::{Admin, AdminConfig, AdminError, Sources};
+use bothost::alert::Alerts;
+use bothost::board::Board;
+use bothost::bot::phase::{BotStatus, Phase};
+use bothost::clock::Timestamp;
+use bothost::connector::{Link, Status};
+use bothost::grants::ConnectorKey;
+use bothost::id::BotName;
+use bothost::logs::{self, BotLog, Format};
+use bothost::metrics::Metrics;
+use bothost::secret::Secret;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+const TOKEN: &str = "hunter2";
+/// Longer than anything here takes; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An admin side with one bot and one connector to show.
+struct Rig {
+    dir: tempfile::TempDir,
+    metrics: Arc<Metrics>,
+    alerts: Arc<Alerts>,
+    is_ready: watch::Sender<bool>,
+    admin: Admin,
+}
+
+impl Rig {
+    fn new(token: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (sources, is_ready) = sources();
+        let (metrics, alerts) = (sources.metrics.clone(), sources.alerts.clone());
+        let config = AdminConfig {
+            socket: dir.path().join("admin.sock"),
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            token: token.map(Secret::new),
+        };
+        let admin = Admin::bind(config, sources).expect("both doors are bound");
+        Self { dir, metrics, alerts, is_ready, admin }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.admin.address().expect("a TCP listener")
+    }
+
+    /// Asks by the socket.
+    fn by_socket(&self, request: &str) -> Answer {
+        exchange(UnixStream::connect(self.socket()).expect("the socket is there"), request)
+    }
+
+    /// Asks by TCP.
+    fn by_tcp(&self, request: &str) -> Answer {
+        exchange(self.connect(), request)
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).expect("the listener is there");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream
+    }
+}
+
+fn sources() -> (Sources, watch::Sender<bool>) {
+    let metrics = Arc::new(Metrics::new());
+    let alerts = Arc::new(Alerts::new(metrics.clone()));
+    let since = Timestamp::from_millis(0);
+    let bot = BotStatus {
+        name: bot("echo"),
+        phase: Phase::Running,
+        since,
+        component: None,
+        version: Some("1.2.0".into()),
+        refused: None,
+        handled: 7,
+        faults: 1,
+        queued: 2,
+        in_flight: 1,
+    };
+    let console = ConnectorKey::shared("console".parse().expect("a name"));
+    let status = Status { link: Link::Connected, since, connections: 1, listening: None };
+    let (is_ready, is_ready_receiver) = watch::channel(true);
+    let sources = Sources {
+        metrics,
+        alerts,
+        bots: board(bot.name.clone(), bot),
+        connectors: board(console, status),
+        is_ready: is_ready_receiver,
+    };
+    (sources, is_ready)
+}
+
+fn board<K: Ord + Clone, S: Clone>(name: K, status: S) -> Arc<Board<K, S>> {
+    let board = Board::default();
+    board.replace([(name, watch::channel(status).1)].into());
+    Arc::new(board)
+}
+
+fn bot(name: &str) -> BotName {
+    name.parse().expect("a name")
+}
+
+/// What came back, read to the end of the connection.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("JSON")
+    }
+}
+
+/// Sends `METHOD PATH` and further header lines, and reads the answer.
+fn exchange(mut stream: impl io::Read + io::Write, request: &str) -> Answer {
+    let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
+    let host = if headers.to_lowercase().contains("host:") { "" } else { "Host: localhost\r\n" };
+    let headers: String = headers.lines().map(|header| format!("{header}\r\n")).collect();
+    let text = format!("{line} HTTP/1.1\r\n{host}Connection: close\r\n{headers}\r\n");
+    stream.write_all(text.as_bytes()).expect("the request is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the answer is read");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+/// Every route, and whether it is open to all.
+const ROUTES: [(&str, bool); 8] = [
+    ("/health", true),
+    ("/health/live", true),
+    ("/health/ready", true),
+    ("/metrics", false),
+    ("/api/v1/bots", false),
+    ("/api/v1/bots/echo", false),
+    ("/api/v1/connectors", false),
+    ("/api/v1/alerts", false),
+];
+
+#[test]
+fn the_socket_serves_every_route() {
+    let rig = Rig::new(None);
+    for (path, _) in ROUTES {
+        assert_eq!(rig.by_socket(&format!("GET {path}")).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn tcp_without_a_token_serves_health_and_says_how_to_get_the_rest() {
+    let rig = Rig::new(None);
+    for (path, is_open) in ROUTES {
+        let answer = rig.by_tcp(&format!("GET {path}\nAuthorization: Bearer {TOKEN}"));
+        assert_eq!(answer.status, if is_open { 200 } else { 401 }, "{path}");
+        if !is_open {
+            assert!(answer.head.contains("application/problem+json"), "{answer:?}");
+            assert!(answer.json()["detail"].as_str().is_some_and(|detail| detail.contains("[admin] token")));
+        }
+    }
+}
+
+#[test]
+fn tcp_with_a_token_serves_every_route_to_those_who_have_it() {
+    let rig = Rig::new(Some(TOKEN));
+    for (path, is_open) in ROUTES {
+        assert_eq!(rig.by_tcp(&format!("GET {path}\nAuthorization: Bearer {TOKEN}")).status, 200, "{path}");
+        for bad in ["", "\nAuthorization: Bearer hunter3", "\nAuthorization: Basic hunter2"] {
+            let answer = rig.by_tcp(&format!("GET {path}{bad}"));
+            assert_eq!(answer.status, if is_open { 200 } else { 401 }, "{path} {bad}");
+            assert!(!answer.body.contains(TOKEN));
+        }
+        assert_eq!(rig.by_tcp(&format!("GET {path}?token={TOKEN}")).status, 400, "{path}");
+    }
+}
+
+#[test]
+fn a_name_that_was_made_to_resolve_here_is_refused() {
+    let rig = Rig::new(Some(TOKEN));
+    let answer = rig.by_tcp(&format!("GET /api/v1/bots\nHost: evil.example\nAuthorization: Bearer {TOKEN}"));
+    assert_eq!(answer.status, 421);
+}
+
+#[test]
+fn unknown_paths_methods_and_large_bodies_are_problems() {
+    let rig = Rig::new(None);
+    for path in ["/", "/api/v1/bots/nobody", "/api/v1/bots/", "/api/v1/bots/echo/", "/health/", "/api/v1/bots/%2e%2e"] {
+        let answer = rig.by_socket(&format!("GET {path}"));
+        assert_eq!((answer.status, answer.json()["status"].clone()), (404, json!(404)), "{path}");
+        assert_eq!(rig.by_socket(&format!("DELETE {path}")).status, 404, "{path}");
+    }
+    let wrong_method = rig.by_socket("POST /api/v1/bots\nContent-Length: 0");
+    assert_eq!(wrong_method.status, 405);
+    assert!(wrong_method.head.contains("allow: get, head"), "{wrong_method:?}");
+    assert_eq!(rig.by_socket("POST /api/v1/bots\nContent-Length: 65537").status, 413);
+    let head_only = rig.by_socket("HEAD /api/v1/bots");
+    assert_eq!((head_only.status, head_only.body.as_str()), (200, ""));
+}
+
+#[test]
+fn the_answers_show_what_was_published() {
+    let rig = Rig::new(None);
+    let change = AlertChange::Raise {
+        key: "feed".into(),
+        severity: Severity::Warning,
+        summary: "no prices".into(),
+        details: vec![("exchange".into(), "x".into())],
+    };
+    rig.alerts.apply(&bot("echo"), change, Timestamp::from_millis(0));
+
+    let health = rig.by_socket("GET /health").json();
+    assert_eq!((&health["status"], &health["bots"]), (&json!("ok"), &json!({ "running": 1 })));
+    assert_eq!(health["connectors"], json!({ "connected": 1 }));
+    let echo = rig.by_socket("GET /api/v1/bots/echo").json();
+    assert_eq!((&echo["phase"], &echo["version"], &echo["handled"]), (&json!("running"), &json!("1.2.0"), &json!(7)));
+    assert_eq!(rig.by_socket("GET /api/v1/bots").json(), json!([echo]));
+    let connectors = rig.by_socket("GET /api/v1/connectors").json();
+    assert_eq!((&connectors[0]["name"], &connectors[0]["link"]), (&json!("console"), &json!("connected")));
+    let alerts = rig.by_socket("GET /api/v1/alerts").json();
+    assert_eq!((&alerts[0]["bot"], &alerts[0]["severity"]), (&json!("echo"), &json!("warning")));
+    let metrics = rig.by_socket("GET /metrics");
+    assert!(metrics.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", metrics.head);
+    assert!(metrics.body.contains("bothost_alerts_active{severity=\"warning\"} 1\n"), "{}", metrics.body);
+}
+
+#[test]
+fn a_host_that_is_not_ready_says_503_and_is_alive() {
+    let rig = Rig::new(None);
+    rig.is_ready.send_replace(false);
+    assert_eq!(rig.by_tcp("GET /health").status, 503);
+    assert_eq!(rig.by_tcp("GET /health/ready").status, 503);
+    assert_eq!(rig.by_tcp("GET /health/live").status, 200);
+}
+
+#[test]
+fn it_answers_while_every_thread_of_the_main_runtime_spins() {
+    let rig = Rig::new(None);
+    let main = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let (is_over, spinning) = (Arc::new(AtomicBool::new(false)), Arc::new(std::sync::Barrier::new(3)));
+    // Declared after the runtime, so that a failure ends the spinning before it waits for it.
+    let _end = OnDrop(is_over.clone());
+    for _ in 0..2 {
+        let (is_over, spinning) = (is_over.clone(), spinning.clone());
+        main.spawn(async move {
+            spinning.wait();
+            while !is_over.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+    }
+    spinning.wait();
+    // Reading gives up after `PATIENCE`.
+    assert_eq!(rig.by_tcp("GET /health").status, 200);
+}
+
+/// Sets its flag when dropped.
+struct OnDrop(Arc<AtomicBool>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_client_that_is_slow_with_its_head_is_cut_off() {
+    let rig = Rig::new(None);
+    let mut slow = rig.connect();
+    slow.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ").expect("a part of a head is sent");
+    // Ends when the host closes the connection; a time-out of the read would be an error here.
+    let mut rest = Vec::new();
+    match slow.read_to_end(&mut rest) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
+    }
+    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused_and_others_are_served() {
+    let rig = Rig::new(None);
+    let mut large = rig.connect();
+    // The host may close before it has read everything.
+    let _ = large
+        .write_all(format!("GET /health HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(1 << 20)).as_bytes());
+    let mut answer = Vec::new();
+    let _ = large.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    assert_eq!(rig.by_tcp("GET /health").status, 200);
+}
+
+#[test]
+fn many_silent_tcp_clients_do_not_keep_the_operator_from_the_socket() {
+    let rig = Rig::new(None);
+    let silent: Vec<_> = (0..300).map(|_| rig.connect()).collect();
+    assert_eq!(rig.by_socket("GET /api/v1/bots").status, 200);
+    // Once the silent ones are cut off, there is room by TCP too.
+    assert_eq!(rig.by_tcp("GET /health").status, 200);
+    drop(silent);
+}
+
+#[test]
+fn it_stops_with_silent_clients_and_takes_its_socket_along() {
+    let rig = Rig::new(None);
+    let (socket, address) = (rig.socket(), rig.address());
+    let mut silent = rig.connect();
+    assert_eq!(rig.by_tcp("GET /health").status, 200, "so that the silent one was accepted");
+    let begun = Instant::now();
+    let Rig { admin, dir, .. } = rig;
+    admin.shutdown();
+    assert!(begun.elapsed() < PATIENCE);
+    assert!(!socket.exists());
+    assert!(TcpStream::connect(address).is_err());
+    assert!(matches!(silent.read(&mut [0]), Ok(0) | Err(_)));
+    drop(dir);
+}
+
+/// Binds the socket in a directory of its own after `prepare` put something there.
+fn bind_after(prepare: impl FnOnce(&PathBuf)) -> (tempfile::TempDir, Result<Admin, AdminError>) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let socket = dir.path().join("admin.sock");
+    prepare(&socket);
+    let admin = Admin::bind(AdminConfig { socket, listen: None, token: None }, sources().0);
+    (dir, admin)
+}
+
+#[test]
+fn the_socket_is_its_owners_alone_and_replaces_that_of_a_dead_process() {
+    let (dir, admin) = bind_after(|socket| drop(UnixListener::bind(socket).expect("a socket")));
+    let admin = admin.expect("the file was stale");
+    let mode = std::fs::metadata(dir.path().join("admin.sock")).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(admin);
+}
+
+#[test]
+fn a_running_host_and_a_file_in_the_way_are_left_alone() {
+    let mut other = None;
+    let (dir, admin) = bind_after(|socket| other = Some(UnixListener::bind(socket).expect("a socket")));
+    assert!(matches!(admin, Err(AdminError::Running { .. })), "{admin:?}");
+    assert!(dir.path().join("admin.sock").exists());
+    let (dir, admin) = bind_after(|socket| std::fs::write(socket, "precious").expect("a file"));
+    assert!(matches!(admin, Err(AdminError::NoSocket { .. })), "{admin:?}");
+    assert_eq!(std::fs::read_to_string(dir.path().join("admin.sock")).ok().as_deref(), Some("precious"));
+}
+
+#[test]
+fn bad_places_to_listen_are_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let bind = |socket: PathBuf, listen: &str, token: Option<&str>| {
+        let listen = Some(listen.parse().expect("an address"));
+        let error = Admin::bind(AdminConfig { socket, listen, token: token.map(Secret::new) }, sources().0);
+        error.expect_err("it is refused").to_string()
+    };
+    let socket = || dir.path().join("admin.sock");
+    let open = bind(socket(), "0.0.0.0:0", None);
+    assert!(open.contains("token = \"${BOTHOST_TOKEN}\""), "{open}");
+    let long = bind(dir.path().join("x".repeat(120)), "127.0.0.1:0", None);
+    assert!(long.contains("data_dir"), "{long}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    assert!(bind(socket(), &address, None).contains(&address));
+    assert!(!socket().exists(), "nothing is left behind");
+}
+
+#[tokio::test]
+async fn the_client_reads_answers_and_tells_why_there_are_none() {
+    let rig = Rig::new(None);
+    let client = Client::new(rig.socket());
+    let bots = client.get("/api/v1/bots").await.expect("an answer");
+    assert_eq!(bots[0]["name"], "echo");
+    let refused = client.get("/api/v1/bots/nobody").await;
+    assert!(matches!(refused, Err(ClientError::Refused { status, .. }) if status == 404), "{refused:?}");
+    let Rig { admin, dir, .. } = rig;
+    tokio::task::spawn_blocking(move || admin.shutdown()).await.expect("it stops");
+    let gone = client.get("/api/v1/bots").await;
+    assert!(matches!(gone, Err(ClientError::NotRunning { .. })), "{gone:?}");
+    drop(UnixListener::bind(dir.path().join("admin.sock")).expect("a stale socket"));
+    let stale = client.get("/api/v1/bots").await;
+    assert!(matches!(stale, Err(ClientError::NotRunning { .. })), "{stale:?}");
+}
+
+#[test]
+fn a_bot_that_floods_its_metrics_is_bounded_and_counted() {
+    let rig = Rig::new(None);
+    for n in 0..100_000 {
+        let labels = [("message".to_owned(), n.to_string())];
+        rig.metrics.guest_count(&bot("flooder"), "seen", 1, &labels);
+    }
+    rig.metrics.guest_count(&bot("echo"), "seen", 1, &[]);
+    let metrics = rig.by_socket("GET /metrics").body;
+    assert_eq!(
+        metrics.lines().filter(|line| line.starts_with("bothost_guest_seen_total{bot=\"flooder\"")).count(),
+        100
+    );
+    assert!(metrics.contains("bothost_guest_seen_total{bot=\"echo\"} 1\n"));
+    assert!(metrics.contains("bothost_guest_metrics_rejected_total{bot=\"flooder\",reason=\"bot-full\"} 99900\n"));
+}
+
+/// A writer whose text can be read.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panicked").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns what the host's log holds after `log` ran.
+fn logged(format: Format, log: impl FnOnce()) -> String {
+    let written = Shared::default();
+    let (subscriber, guard) = logs::to_writer("info", format, written.clone()).expect("a good filter");
+    tracing::subscriber::with_default(subscriber, log);
+    drop(guard);
+    let bytes = written.0.lock().expect("nobody panicked").clone();
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+#[test]
+fn a_bot_that_floods_its_log_is_bounded_and_counted() {
+    let now = Instant::now();
+    let text = logged(Format::Text, || {
+        let log = BotLog::new(bot("flooder"), 64 << 10);
+        let mut stdout = log.stream(logs::Stream::Stdout);
+        let megabyte = "spam and more spam\n".repeat((1 << 20) / 19);
+        (0..20).for_each(|_| stdout.write(megabyte.as_bytes(), now));
+        assert!(log.settle(now) > 1_000_000);
+        BotLog::new(bot("echo"), 64 << 10).line(tracing::Level::INFO, "still heard", &[], now);
+    });
+    assert!(text.len() < 100 << 10, "{}", text.len());
+    assert_eq!(text.matches(" lines\n").count(), 1);
+    assert!(text.contains("bot[echo]: still heard"));
+}
+
+#[test]
+fn a_log_line_that_a_guest_forges_stays_one_line_of_that_guest() {
+    let forged = "ok\n2026-01-01T00:00:00Z ERROR host: disk full\r\u{1b}[2J{\"level\":\"ERROR\"}\u{202e}\0";
+    for format in [Format::Text, Format::Json] {
+        let text = logged(format, || {
+            let log = BotLog::new(bot("liar"), 64 << 10);
+            let fields = [(forged.to_owned(), forged.to_owned())];
+            log.line(tracing::Level::INFO, forged, &fields, Instant::now());
+        });
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert!(text.contains("liar"));
+        assert!(!text.trim_end().contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+    }
+}

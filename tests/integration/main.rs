@@ -1,0 +1,19 @@
+//! What the host promises, tried from outside. One module a subject.
+#![expect(clippy::unwrap_used, reason = "a test's panic is its report, in what it calls as well")]
+
+mod admin;
+mod bad_input;
+mod capabilities;
+mod cli_check;
+mod connector_console;
+mod connector_onebot;
+mod connector_scripted;
+mod connector_telegram;
+mod drop_in;
+mod faults;
+mod peers;
+mod platforms;
+mod rig;
+mod sandbox;
+mod tidy;
+mod watcher;
