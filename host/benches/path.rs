@@ -1,0 +1,74 @@
+//! What the host costs on the path of a message, beside the least that the same work can cost here: `cargo bench -p bothost`.
+//!
+//! Every figure is taken in one run with its floor, and the table at the end is of ratios: a slow machine slows both. Nothing
+//! is asserted. The floors, and what each leaves out:
+//!
+//! - *Calls* (`calls`): wasmtime alone, in this process, on the very code that the host compiled and with the engine settings of
+//!   `sandbox/engine.rs` (fuel, fibers, pool). Without: the timeout, the ceilings on memory, copied bytes and handles, the
+//!   waiting for a slot, the conversion from the host's own event, the checks and the gathering of what is sent, the log, the
+//!   metrics. Its `state.add` answers from nowhere, where the host asks its database.
+//! - *Loading* (`loading`): `Component::deserialize_file` without comparing the file with its checksum, and without linking;
+//!   `Engine::precompile_component` in this process, without a child, its caps and the cache.
+//! - *Messages* (`messages`): the same scripted connector with the same channels on both ends, and between them one task that
+//!   answers. Without: routing, the queue, the sandbox, the store, the outbox. A bare channel would be lower and say less, as
+//!   both sides pass the connector. Where the bot writes state, the floor writes one page and waits for the disk before it
+//!   answers, once for all messages that have come in meanwhile, as the store does. The bot has the default limits, so that of
+//!   64 messages in flight at most 16 (`limits.in_flight`) are at work and share a commit; the floor takes all that there are.
+//! - *Memory* (`memory`): a store with an instance of bare wasmtime, after one call.
+
+mod path {
+    pub mod calls;
+    pub mod floor;
+    pub mod loading;
+    pub mod measure;
+    pub mod memory;
+    pub mod messages;
+    pub mod sheet;
+    pub mod wall;
+}
+
+use std::path::Path;
+use std::time::Duration;
+
+use criterion::Criterion;
+
+use path::floor::Floor;
+use path::sheet::Sheet;
+use path::wall::Wall;
+use path::{calls, loading, memory, messages};
+
+/// Instances of either pool; few are live at a time where time is measured.
+const INSTANCES: u32 = 16;
+
+fn main() {
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("criterion");
+    let mut criterion = Criterion::default()
+        .output_directory(&output)
+        .without_plots()
+        .sample_size(40)
+        .nresamples(10_000)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_millis(1_500))
+        .configure_from_args();
+    let mut sheet = Sheet::new(output);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+
+    // First, while no freed memory lies about that could hide what is taken. With a filter it is not what was asked for.
+    let is_whole_run = std::env::args().skip(1).all(|argument| argument == "--bench");
+    let taken = is_whole_run.then(|| memory::measure(&runtime));
+
+    let wall = Wall::new(INSTANCES);
+    let floor = Floor::new(INSTANCES);
+    calls::measure(&mut criterion, &runtime, &wall, &floor);
+    loading::measure(&mut criterion, &runtime, &wall, &floor);
+    messages::measure(&mut criterion, &runtime);
+    criterion.final_summary();
+
+    calls::report(&mut sheet);
+    loading::report(&mut sheet);
+    messages::report(&mut sheet);
+    if let Some(taken) = &taken {
+        memory::report(&mut sheet, taken);
+    }
+    sheet.print();
+}
