@@ -76,18 +76,7 @@ mod tests {
     const UPTIME: Duration = Duration::from_millis(90_900);
 
     fn bot(phase: Phase) -> BotStatus {
-        BotStatus {
-            name: "b".parse().unwrap(),
-            phase,
-            since: Timestamp::from_millis(0),
-            component: None,
-            version: None,
-            refused: None,
-            handled: 0,
-            faults: 0,
-            queued: 0,
-            in_flight: 0,
-        }
+        BotStatus { phase, ..BotStatus::new("b".parse().unwrap()) }
     }
 
     fn connector(link: Link) -> (ConnectorKey, Status) {

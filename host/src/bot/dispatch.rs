@@ -52,18 +52,7 @@ enum Done {
 
 impl Task {
     pub(super) fn new(name: BotName, services: BotServices) -> (Self, watch::Receiver<BotStatus>) {
-        let (status, receiver) = watch::channel(BotStatus {
-            name: name.clone(),
-            phase: Phase::Discovered,
-            since: Timestamp::now(),
-            component: None,
-            version: None,
-            refused: None,
-            handled: 0,
-            faults: 0,
-            queued: 0,
-            in_flight: 0,
-        });
+        let (status, receiver) = watch::channel(BotStatus::new(name.clone()));
         let BotServices { store, metrics, alerts, attempts_max, cut_off } = services;
         metrics.bot_phase(&name, Phase::Discovered.as_str());
         let desk = Desk { bot: name, store, metrics, alerts, attempts_max };

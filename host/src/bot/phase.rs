@@ -88,3 +88,21 @@ pub struct BotStatus {
     /// Events at work.
     pub in_flight: usize,
 }
+
+impl BotStatus {
+    /// Returns the status of a bot that was discovered just now.
+    pub fn new(name: BotName) -> Self {
+        Self {
+            name,
+            phase: Phase::Discovered,
+            since: Timestamp::now(),
+            component: None,
+            version: None,
+            refused: None,
+            handled: 0,
+            faults: 0,
+            queued: 0,
+            in_flight: 0,
+        }
+    }
+}

@@ -65,16 +65,6 @@ impl ConnectorConfig {
             Kind::Telegram => TelegramConfig::deserialize(table).map(Self::Telegram),
         }
     }
-
-    /// Returns the connector's `type`.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Console(_) => "console",
-            Self::OneBot(_) => "onebot",
-            Self::Telegram(_) => "telegram",
-            Self::Scripted(_) => "scripted",
-        }
-    }
 }
 
 #[cfg(test)]

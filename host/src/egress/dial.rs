@@ -1,7 +1,7 @@
 //! Making a connection: resolve, judge every address, connect, and TLS where it is asked for.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -192,21 +192,6 @@ pub struct Stream(Inner);
 enum Inner {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Stream {
-    /// Returns the address at the other end.
-    ///
-    /// # Errors
-    ///
-    /// The connection is gone.
-    pub fn peer_address(&self) -> io::Result<IpAddr> {
-        let tcp = match &self.0 {
-            Inner::Plain(tcp) => tcp,
-            Inner::Tls(tls) => tls.get_ref().0,
-        };
-        tcp.peer_addr().map(|address| address.ip())
-    }
 }
 
 macro_rules! on_inner {
