@@ -19,10 +19,11 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::bot::manifest::BotEntry;
 use crate::connector::ConnectorConfig;
+use crate::delivery::{Durability, OnUncertain, Order, Overflow};
 use crate::id::{BotName, ConnectorName};
 use crate::limits::Limits;
 use crate::secret::Secret;
-use crate::units::{duration, positive_duration};
+use crate::units::{ByteSize, duration, positive_duration, positive_size};
 use crate::watcher::WatcherConfig;
 
 pub use self::claims::Claims;
@@ -124,13 +125,36 @@ impl Default for HostConfig {
 pub struct QueueConfig {
     /// Most events that wait, of all bots together; past it connectors wait. Default: 100,000.
     pub max_events: NonZeroU32,
+    /// Most bytes of events that wait, of all bots together; past it connectors wait. Not zero. Default: 256 MiB.
+    #[serde(deserialize_with = "positive_size")]
+    pub max_bytes: ByteSize,
+    /// Most events that wait for one bot. Default: 20,000.
+    pub max_events_per_bot: NonZeroU32,
     /// Attempts at one event before it goes to the dead letters. Default: 3.
     pub max_attempts: NonZeroU32,
+    /// Most dead letters that are kept; past it the oldest is forgotten. Default: 10,000.
+    pub max_dead_letters: NonZeroU32,
+    /// Most finished events that `host why` can still tell of; past it the oldest is forgotten. Default: 100,000.
+    pub keep: NonZeroU32,
+    /// How long an event that a platform delivers again is recognised. Not zero. Default: 24 h.
+    #[serde(deserialize_with = "positive_duration")]
+    pub dedup_window: Duration,
+    /// What an event that was taken over survives. Default: `power`.
+    pub durability: Durability,
 }
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { max_events: at_least_one(100_000), max_attempts: at_least_one(3) }
+        Self {
+            max_events: at_least_one(100_000),
+            max_bytes: ByteSize(256 << 20),
+            max_events_per_bot: at_least_one(20_000),
+            max_attempts: at_least_one(3),
+            max_dead_letters: at_least_one(10_000),
+            keep: at_least_one(100_000),
+            dedup_window: Duration::from_secs(86_400),
+            durability: Durability::Power,
+        }
     }
 }
 
@@ -138,16 +162,28 @@ impl Default for QueueConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutboxConfig {
-    /// Most sends that wait for one connector; past it further ones are rejected. Default: 1,000.
+    /// Most sends that wait for one connector; past it `overflow` says what loses. Default: 1,000.
     pub max_len: NonZeroU32,
     /// How long a send may wait before it expires. Not zero. Default: 1 h.
     #[serde(deserialize_with = "positive_duration")]
     pub ttl: Duration,
+    /// What loses where `max_len` is reached. Default: `reject`, further ones.
+    pub overflow: Overflow,
+    /// What becomes of a send that was perhaps delivered. Default: `retry`, so that it may arrive twice.
+    pub on_uncertain: OnUncertain,
+    /// Which of two sends to different conversations leaves first. Default: `priority`.
+    pub order: Order,
 }
 
 impl Default for OutboxConfig {
     fn default() -> Self {
-        Self { max_len: at_least_one(1_000), ttl: Duration::from_secs(3_600) }
+        Self {
+            max_len: at_least_one(1_000),
+            ttl: Duration::from_secs(3_600),
+            overflow: Overflow::Reject,
+            on_uncertain: OnUncertain::Retry,
+            order: Order::Priority,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod bot;
 pub mod clock;
 pub mod config;
 pub mod connector;
+pub mod delivery;
 mod document;
 pub mod egress;
 pub mod event;

@@ -23,6 +23,9 @@ pub enum UnitError {
     /// Not a size.
     #[error("`{0}` is no size: write a whole number and one of B, KiB, MiB, GiB, such as \"64MiB\"")]
     Size(String),
+    /// No bytes at all, where there must be some.
+    #[error("it must be more than nothing, such as \"64MiB\"")]
+    SizeZero,
     /// Not a time.
     #[error("`{0}` is no time: write whole numbers, each with one of ms, s, m, h, d, such as \"30s\" or \"1h 30m\"")]
     Span(String),
@@ -149,6 +152,16 @@ impl<'de> Deserialize<'de> for Span {
         }
         deserializer.deserialize_any(Visitor)
     }
+}
+
+/// Reads a [`ByteSize`] of at least one byte: one that something must fit in.
+///
+/// # Errors
+///
+/// Those of [`ByteSize`], and [`UnitError::SizeZero`].
+pub fn positive_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    let size = ByteSize::deserialize(deserializer)?;
+    if size.0 == 0 { Err(de::Error::custom(UnitError::SizeZero)) } else { Ok(size) }
 }
 
 /// Reads a [`Span`] as the [`Duration`] it stands for.

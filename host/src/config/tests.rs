@@ -53,8 +53,25 @@ fn an_empty_file_is_the_documented_defaults() {
     assert_eq!(config.host.watch_rescan, Duration::from_secs(10));
     assert_eq!(config.host.instances, None);
     assert_eq!(config.limits, Limits::default());
-    assert_eq!((config.queue.max_events.get(), config.queue.max_attempts.get()), (100_000, 3));
-    assert_eq!((config.outbox.max_len.get(), config.outbox.ttl), (1000, Duration::from_secs(3600)));
+    let expected = QueueConfig {
+        max_events: at_least_one(100_000),
+        max_bytes: ByteSize(256 << 20),
+        max_events_per_bot: at_least_one(20_000),
+        max_attempts: at_least_one(3),
+        max_dead_letters: at_least_one(10_000),
+        keep: at_least_one(100_000),
+        dedup_window: Duration::from_secs(86_400),
+        durability: Durability::Power,
+    };
+    assert_eq!(config.queue, expected);
+    let expected = OutboxConfig {
+        max_len: at_least_one(1000),
+        ttl: Duration::from_secs(3600),
+        overflow: Overflow::Reject,
+        on_uncertain: OnUncertain::Retry,
+        order: Order::Priority,
+    };
+    assert_eq!(config.outbox, expected);
     assert!(config.connectors.is_empty() && config.bots.is_empty() && config.warnings.is_empty());
     assert_eq!((config.logs.level.as_str(), config.logs.stderr), ("info", StderrFormat::Text));
     assert_eq!(config.admin, AdminConfig { listen: None, token: None });
@@ -73,8 +90,25 @@ fn every_section_reads_as_written() {
         instances: NonZeroU32::new(2000),
     };
     assert_eq!(config.host, expected);
-    assert_eq!((config.queue.max_events.get(), config.queue.max_attempts.get()), (5000, 7));
-    assert_eq!((config.outbox.max_len.get(), config.outbox.ttl), (50, Duration::from_secs(7200)));
+    let expected = QueueConfig {
+        max_events: at_least_one(5000),
+        max_bytes: ByteSize(64 << 20),
+        max_events_per_bot: at_least_one(500),
+        max_attempts: at_least_one(7),
+        max_dead_letters: at_least_one(70),
+        keep: at_least_one(9000),
+        dedup_window: Duration::from_secs(2 * 86_400),
+        durability: Durability::Process,
+    };
+    assert_eq!(config.queue, expected);
+    let expected = OutboxConfig {
+        max_len: at_least_one(50),
+        ttl: Duration::from_secs(7200),
+        overflow: Overflow::DropLowPriority,
+        on_uncertain: OnUncertain::Drop,
+        order: Order::Fifo,
+    };
+    assert_eq!(config.outbox, expected);
     assert_eq!(config.logs.level.as_str(), "warn,bothost::connector=debug");
     assert_eq!(config.logs.stderr, StderrFormat::Json);
     assert_eq!(config.admin.listen, Some("127.0.0.1:8080".parse().unwrap()));
@@ -115,7 +149,7 @@ fn every_connector_reads_as_written() {
         stall_timeout: Duration::from_secs(50),
     });
     assert_eq!(connector("qq").value, expected);
-    assert_eq!(connector("tg").place.to_string(), "etc/c.toml:42:1");
+    assert_eq!(connector("tg").place.to_string(), "etc/c.toml:51:1");
 }
 
 #[test]
@@ -174,6 +208,29 @@ fn a_wrong_value_is_told_with_what_would_be_right() {
     );
     check("[limits]\ninstance = \"hot\"", &["2:12: `hot` is no value of `limits.instance`; there are `fresh`, `warm`"]);
     check("[queue]\nmax_events = 0", &["2:14: `queue.max_events` must be a whole number from 1 to 4294967295, not 0"]);
+    check("[queue]\nkeep = 0", &["2:8: `queue.keep` must be a whole number from 1 to 4294967295, not 0"]);
+    check("[queue]\nmax_bytes = 0", &["2:13: `queue.max_bytes`: it must be more than nothing, such as \"64MiB\""]);
+    check(
+        "[queue]\ndedup_window = \"0s\"",
+        &["2:16: `queue.dedup_window`: it must be longer than zero, such as \"30s\""],
+    );
+    check(
+        "[queue]\ndurability = \"none\"",
+        &["2:14: `none` is no value of `queue.durability`; there are `power`, `process`"],
+    );
+    check(
+        "[outbox]\noverflow = \"drop_oldest\"",
+        &["2:12: `drop_oldest` is no value of `outbox.overflow`; did you mean `drop-oldest`? there are `reject`, \
+           `drop-oldest`, `drop-newest`, `drop-low-priority`"],
+    );
+    check(
+        "[outbox]\non_uncertain = \"ask\"",
+        &["2:16: `ask` is no value of `outbox.on_uncertain`; there are `retry`, `drop`"],
+    );
+    check(
+        "[outbox]\norder = \"lifo\"",
+        &["2:9: `lifo` is no value of `outbox.order`; did you mean `fifo`? there are `fifo`, `priority`"],
+    );
     check(
         "[host]\nwatch_rescan = \"0s\"",
         &["2:16: `host.watch_rescan`: it must be longer than zero, such as \"30s\""],
@@ -222,12 +279,9 @@ fn what_is_not_there_yet_is_told_apart_from_a_slip() {
         check(&format!("[{section}]"), &[&format!("1:2: `[{section}]` is not there yet")]);
     }
     check("[supervisor.breaker]\nfailures = 5", &["1:2: `[supervisor]` is not there yet"]);
-    for (section, keys) in [
-        ("queue", &["dedup_window", "durability"][..]),
-        ("outbox", &["overflow", "on_uncertain"]),
-        ("logs", &["dir", "max_file", "keep_days", "max_total", "compress"]),
-        ("bots.b", &["restart"]),
-    ] {
+    for (section, keys) in
+        [("logs", &["dir", "max_file", "keep_days", "max_total", "compress"][..]), ("bots.b", &["restart"])]
+    {
         for key in keys {
             check(&format!("[{section}]\n{key} = 1"), &[&format!("2:1: `{key}` in [{section}] is not there yet")]);
         }
