@@ -16,6 +16,7 @@ pub mod delivery;
 mod document;
 pub mod egress;
 pub mod event;
+pub mod failpoint;
 pub mod grants;
 pub mod host;
 pub mod id;

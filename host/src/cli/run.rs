@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use bothost::config::{Config, StderrFormat};
+use bothost::failpoint;
 use bothost::host::{Drained, Host, HostOptions};
 use bothost::logs;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
+        failpoint::check().context("cannot crash as asked")?;
         let config = Config::load(&self.config)?;
         warn(&config.warnings);
         let format = match config.logs.stderr {

@@ -16,6 +16,7 @@ use super::api::{Api, ApiError};
 use super::update::{self, ALLOWED_UPDATES, Me};
 use crate::connector::link::{Reconnect, pause};
 use crate::connector::{Inbox, Stopping};
+use crate::failpoint::{self, Failpoint};
 use crate::id::ConnectorName;
 
 /// Updates in one answer.
@@ -124,6 +125,9 @@ impl<'a> Poller<'a> {
                     ControlFlow::Break(()) => return Ok(()),
                 },
             };
+            if !self.is_confirmed {
+                failpoint::reach(Failpoint::OffsetAfter);
+            }
             self.is_confirmed = true;
             link.connected();
             link.succeeded();
@@ -158,6 +162,9 @@ impl<'a> Poller<'a> {
         });
         if let Some(offset) = self.offset {
             parameters["offset"] = json!(offset);
+        }
+        if !self.is_confirmed {
+            failpoint::reach(Failpoint::OffsetBefore);
         }
         let call = self.api.call("getUpdates", &parameters, self.config.stall_timeout);
         let answer = self.cancel.run_until_cancelled(call).await?;
