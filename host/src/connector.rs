@@ -11,6 +11,7 @@ pub mod console;
 mod deliveries;
 mod link;
 pub mod onebot;
+mod pace;
 pub mod scripted;
 pub mod telegram;
 
@@ -27,6 +28,7 @@ use crate::grants::ConnectorKey;
 use crate::id::ConnectorName;
 
 pub use config::ConnectorConfig;
+pub use pace::PaceLimits;
 
 /// The way of a connector's events into the host.
 #[derive(Debug, Clone)]

@@ -7,9 +7,10 @@ use serde::de::{self, MapAccess};
 use serde::{Deserialize, Deserializer};
 
 use super::console::ConsoleConfig;
-use super::onebot::OneBotConfig;
+use super::onebot::{self, OneBotConfig};
+use super::pace::PaceLimits;
 use super::scripted::Scripted;
-use super::telegram::TelegramConfig;
+use super::telegram::{self, TelegramConfig};
 
 /// The configuration of one connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,15 @@ impl<'de> Deserialize<'de> for ConnectorConfig {
 }
 
 impl ConnectorConfig {
+    /// Returns how much the platform takes.
+    pub fn pace(&self) -> PaceLimits {
+        match self {
+            Self::Telegram(_) => telegram::PACE,
+            Self::OneBot(_) => onebot::PACE,
+            Self::Console(_) | Self::Scripted(_) => PaceLimits::NONE,
+        }
+    }
+
     /// Reads what stands beside `type`.
     fn of_kind<'de, D: Deserializer<'de>>(kind: Kind, table: D) -> Result<Self, D::Error> {
         match kind {
@@ -87,6 +97,14 @@ mod tests {
         ] {
             assert!(check(kind, table).is_ok(), "{kind:?}: {table}");
         }
+    }
+
+    #[test]
+    fn platforms_that_limit_us_say_so_and_those_in_this_process_do_not() {
+        let pace = |kind, table| check(kind, table).unwrap().pace();
+        assert_eq!(pace(Kind::Console, ""), PaceLimits::NONE);
+        assert_eq!(pace(Kind::Telegram, "token = \"1:a\""), telegram::PACE);
+        assert_eq!(pace(Kind::OneBot, "mode = \"forward\"\nurl = \"ws://127.0.0.1:6700\""), onebot::PACE);
     }
 
     #[test]

@@ -22,12 +22,26 @@ mod reverse;
 mod segment;
 mod socket;
 
+use std::time::Duration;
+
 pub use config::{OneBotConfig, Transport};
 use tokio_util::sync::CancellationToken;
 
 use self::account::Account;
 use super::link::Reconnect;
-use super::{Ports, deliveries};
+use super::{PaceLimits, Ports, deliveries};
+use crate::rate::Quota;
+
+/// The protocol names no limit, but QQ's risk control shuts accounts out that speak faster than people do, and it cannot be
+/// asked. So about a message a second for the account, a few at once if they go to different chats, and half a second between
+/// two in one chat.
+pub(super) const PACE: PaceLimits = PaceLimits {
+    token: Some(Quota::new(60, Duration::from_secs(60), 5)),
+    direct_chat: Some(GAP),
+    group_chat: Some(GAP),
+};
+
+const GAP: Quota = Quota::new(2, Duration::from_secs(1), 1);
 
 /// Runs until it is told to stop.
 pub(super) async fn run(config: OneBotConfig, ports: Ports) {

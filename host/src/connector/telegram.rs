@@ -15,10 +15,20 @@ use serde::{Deserialize, Deserializer, de};
 use self::api::Api;
 use self::poll::Poller;
 use super::link::Reconnect;
-use super::{Ports, deliveries};
+use super::{PaceLimits, Ports, deliveries};
 use crate::egress::{AddressGuard, HttpClient, HttpUrl};
+use crate::rate::Quota;
 use crate::secret::Secret;
 use crate::units;
+
+/// What Telegram takes, by <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this>: about thirty
+/// messages a second in all, one a second in a chat with short bursts, twenty a minute in a group. A bulk of messages goes
+/// through the first, so it is spread rather than given in bursts.
+pub(super) const PACE: PaceLimits = PaceLimits {
+    token: Some(Quota::new(30, Duration::from_secs(1), 1)),
+    direct_chat: Some(Quota::new(60, Duration::from_secs(60), 3)),
+    group_chat: Some(Quota::new(20, Duration::from_secs(60), 3)),
+};
 
 /// `type = "telegram"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
