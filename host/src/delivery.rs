@@ -1,7 +1,13 @@
-//! What an operator chooses of keeping and delivering: the words of `[queue]` and `[outbox]`. Words only; the outbox and the
-//! store act on them.
+//! What an operator chooses of keeping and delivering: the words of `[queue]` and `[outbox]`, and what follows from them. Below
+//! the store and the outbox, which both act on them. Pure.
+
+mod order;
+mod overflow;
 
 use serde::Deserialize;
+
+pub use self::order::{Turns, priority};
+pub use self::overflow::Loser;
 
 /// What the taking over of an event survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 /// The floors of the house, lowest first. A module may name what stands on a lower floor, and its own submodules.
 const FLOORS: &[&[&str]] = &[
-    &["backoff", "board", "clock", "delivery", "failpoint", "rate", "secret", "units"],
+    &["backoff", "board", "clock", "failpoint", "rate", "secret", "units"],
     &["id", "limits"],
     &["document", "event", "grants"],
     &["action"],
-    &["egress", "schedule"],
+    &["delivery", "egress", "schedule"],
     &["metrics"],
     &["alert", "logs"],
     &["connector", "store", "watcher"],
