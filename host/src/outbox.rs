@@ -2,6 +2,13 @@
 //! help, until they are delivered, refused for good, or expired. In order within a conversation, side by side across them, so
 //! that a conversation the platform holds back holds up no other. Every loss is logged and counted.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the sender does not ask it yet"))]
+mod attempts;
+#[cfg_attr(not(test), expect(dead_code, reason = "the sender does not ask it yet"))]
+mod pace;
+#[cfg_attr(not(test), expect(dead_code, reason = "the sender does not ask it yet"))]
+mod replay;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
