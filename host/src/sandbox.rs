@@ -25,6 +25,7 @@ mod instance;
 mod limiter;
 mod state;
 mod stdio;
+mod turns;
 mod wit;
 
 pub use compile::{CompileError, CompileLimits, compile_in_this_process};

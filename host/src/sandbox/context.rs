@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 use super::engine::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
+use crate::action::Priority;
 use crate::egress::AddressGuard;
 use crate::grants::{Grants, Reach};
 use crate::id::BotName;
@@ -33,6 +34,8 @@ pub struct Services {
 pub struct GuestContext {
     /// Its name.
     pub bot: BotName,
+    /// Which share of the slots it has where bots wait for one.
+    pub priority: Priority,
     /// What it may use.
     pub limits: Limits,
     /// Its settings.
@@ -108,7 +111,7 @@ fn take(rate: &Mutex<Rate>) -> Result<(), Duration> {
 }
 
 impl GuestContext {
-    /// Returns a context without settings, secrets and grants, that reaches all of the host's connectors.
+    /// Returns a context of normal priority, without settings, secrets and grants, that reaches all of the host's connectors.
     pub fn new(bot: BotName, limits: Limits, services: Services) -> Self {
         const MINUTE: Duration = Duration::from_secs(60);
         let budgets = Budgets {
@@ -119,6 +122,7 @@ impl GuestContext {
         Self {
             log: BotLog::new(bot.clone(), limits.log_rate),
             bot,
+            priority: Priority::Normal,
             limits,
             settings: serde_json::Map::new(),
             secrets: BTreeMap::new(),

@@ -8,11 +8,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use super::compile::{CompileLimits, Compiler};
 use super::component::{GuestLinker, SharedComponents};
+use super::turns::{Turn, Turns};
+use crate::action::Priority;
+use crate::id::BotName;
 
 /// After how much fuel a guest lets others have its thread.
 pub(super) const FUEL_YIELD_INTERVAL: u64 = 100_000;
@@ -95,7 +97,7 @@ pub struct Sandbox {
     pub(super) linker: Arc<GuestLinker>,
     pub(super) compiler: Arc<Compiler>,
     pub(super) components: Arc<SharedComponents>,
-    slots: Arc<Semaphore>,
+    turns: Turns,
     instances: u32,
 }
 
@@ -125,7 +127,7 @@ impl Sandbox {
             linker,
             compiler: Arc::new(compiler),
             components: Arc::default(),
-            slots: Arc::new(Semaphore::new(instances as usize)),
+            turns: Turns::new(instances as usize),
             instances,
         })
     }
@@ -135,9 +137,9 @@ impl Sandbox {
         self.instances
     }
 
-    /// Waits for room for one live instance. First come, first served. Cancel safe.
-    pub(super) async fn slot(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed")
+    /// Waits for room for one live instance of a bot. Bots take turns; see [`Turns::take`]. Cancel safe.
+    pub(super) async fn turn(&self, bot: &BotName, priority: Priority) -> Turn {
+        self.turns.take(bot, priority).await
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use super::component::{Component, GuestManifest};
@@ -12,6 +11,7 @@ use super::effects::Gathered;
 use super::engine::{FUEL_YIELD_INTERVAL, Sandbox};
 use super::fault::{Fault, FaultKind};
 use super::state::{GuestState, Stage};
+use super::turns::Turn;
 use super::wit::v0_1::{self, Bot};
 use crate::action::Effects;
 use crate::event::Event;
@@ -194,14 +194,15 @@ struct Live {
     component: Arc<Component>,
     last_used: Instant,
     _counted: LiveInstance,
-    _slot: OwnedSemaphorePermit,
+    /// Last, so that what the store holds of the pool is free before the next one's turn.
+    _turn: Turn,
 }
 
 impl Live {
-    /// Waits for a slot and makes a store for an instance.
+    /// Waits for the bot's turn to have a slot, and makes a store for an instance.
     async fn new(component: &Arc<Component>, context: &Arc<GuestContext>) -> Self {
         let sandbox: &Sandbox = &component.sandbox;
-        let slot = sandbox.slot().await;
+        let turn = sandbox.turn(&context.bot, context.priority).await;
         let mut store = Store::new(&sandbox.engine, GuestState::new(context));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(COPIED_BYTES_MAX);
@@ -213,7 +214,7 @@ impl Live {
             component: Arc::clone(component),
             last_used: Instant::now(),
             _counted: context.services.metrics.live_instance(),
-            _slot: slot,
+            _turn: turn,
         }
     }
 
