@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::clock::Timestamp;
 use crate::event::Conversation;
 use crate::grants::ConnectorKey;
@@ -27,8 +29,9 @@ pub enum TextFormat {
     Markdown,
 }
 
-/// Which of two waiting messages leaves first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// What goes first where several wait: messages to leave, bots to have their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it all")]
 pub enum Priority {
     Low,

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::action::Priority;
 use crate::connector::Arrival;
 use crate::event::{Event, EventKind};
 use crate::grants::{ConnectorKey, Reach};
@@ -25,6 +26,8 @@ pub struct Route {
     pub bot: BotName,
     /// The connectors it hears.
     pub reach: Reach,
+    /// What goes first where not everything can.
+    pub priority: Priority,
 }
 
 /// The task between connectors, timers and the queue.

@@ -18,6 +18,7 @@ pub use self::connectors::{ConnectorServices, Connectors, LinkBoard};
 pub use self::load::{Loader, Version};
 use self::reconcile::{Desired, Step};
 pub use self::workbench::{Finding, Workbench, WorkbenchError, checkup};
+use crate::action::Priority;
 use crate::board::Board;
 use crate::bot::phase::BotStatus;
 use crate::bot::{Bot, BotServices};
@@ -63,6 +64,7 @@ pub struct Supervisor {
 struct Running {
     bot: Bot,
     reach: Reach,
+    priority: Priority,
     own: BTreeMap<ConnectorName, ConnectorConfig>,
     /// The load whose result counts; older ones were overtaken.
     load: Option<u64>,
@@ -179,6 +181,7 @@ impl Supervisor {
         let running = self.bot(&name);
         running.load = Some(number);
         running.reach = version.entry.reach.clone();
+        running.priority = version.entry.priority;
         let loader = self.parts.loader.clone();
         self.loads.spawn(async move {
             let result = loader.load(&name, &version).await;
@@ -210,6 +213,7 @@ impl Supervisor {
         self.running.entry(name.clone()).or_insert_with(|| Running {
             bot: Bot::spawn(name.clone(), services.clone()),
             reach: Reach::all(),
+            priority: Priority::default(),
             own: BTreeMap::new(),
             load: None,
             has_version: false,
@@ -260,7 +264,11 @@ impl Supervisor {
         let board = self.running.iter().map(|(name, running)| (name.clone(), running.bot.status())).collect();
         self.board.replace(board);
         let hears = |running: &&Running| running.has_version || running.load.is_some();
-        let route = |(name, running): (&BotName, &Running)| Route { bot: name.clone(), reach: running.reach.clone() };
+        let route = |(name, running): (&BotName, &Running)| Route {
+            bot: name.clone(),
+            reach: running.reach.clone(),
+            priority: running.priority,
+        };
         let routes = self.running.iter().filter(|(_, running)| hears(running)).map(route).collect();
         self.parts.routes.store(Arc::new(routes));
     }

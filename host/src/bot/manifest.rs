@@ -11,6 +11,7 @@ use serde::de::{self, MapAccess, SeqAccess};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::action::Priority;
 use crate::document::At;
 use crate::grants::{Grants, Reach, SharedReach};
 use crate::id::{BotName, ConnectorName, TenantName};
@@ -29,6 +30,9 @@ pub struct BotEntry {
     pub tenant: TenantName,
     /// Whether it is started. Default: it is.
     pub enabled: bool,
+    /// Its share of what bots take turns for: `critical` has 8 turns where `high` has 4, `normal` 2 and `low` 1, and none of them
+    /// ever waits for good. Default: `normal`.
+    pub priority: Priority,
     /// The connectors that it hears and speaks through. Default: all shared ones.
     pub reach: Reach,
     /// What it is told about itself, as JSON. Dates are strings as RFC 3339 has them. Default: nothing.
@@ -49,6 +53,7 @@ impl BotEntry {
             component: ComponentName::of(name),
             tenant: default_tenant(),
             enabled: true,
+            priority: Priority::default(),
             reach: Reach::all(),
             settings: Map::new(),
             secrets: BTreeMap::new(),
@@ -134,6 +139,8 @@ pub(crate) struct Declaration<C> {
     #[serde(default = "enabled")]
     enabled: bool,
     #[serde(default)]
+    priority: Priority,
+    #[serde(default)]
     connectors: Connectors<C>,
     #[serde(default)]
     settings: Map<String, Value>,
@@ -169,6 +176,7 @@ impl<C> Declaration<C> {
             component: self.component.unwrap_or_else(|| ComponentName::of(name)),
             tenant: self.tenant,
             enabled: self.enabled,
+            priority: self.priority,
             reach: self.connectors.reach(),
             settings: self.settings,
             secrets: self.secrets,

@@ -18,7 +18,7 @@ pub(super) fn in_config(path: &[&str], kind: Option<&str>, name: &str) -> bool {
 /// Returns whether `name` is planned for a bot's own file.
 pub(super) fn in_bot_file(path: &[&str], kind: Option<&str>, name: &str) -> bool {
     match path {
-        [] => ["restart", "priority"].contains(&name),
+        [] => name == "restart",
         path => in_connectors(path, kind, name),
     }
 }

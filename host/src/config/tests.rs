@@ -4,6 +4,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::action::Priority;
 use crate::connector::ConnectorConfig;
 use crate::connector::console::ConsoleConfig;
 use crate::connector::onebot::{OneBotConfig, Transport};
@@ -160,7 +161,7 @@ fn a_bot_of_which_nothing_is_said_has_every_default() {
     assert_eq!(read_bot(&config, "other", "").unwrap().entry.value, BotEntry::of(&"other".parse().unwrap()));
     let entry = BotEntry::of(&name);
     assert_eq!((entry.component.as_str(), entry.tenant.as_str(), entry.enabled), ("echo.wasm", "default", true));
-    assert_eq!(entry.reach, Reach::all());
+    assert_eq!((&entry.reach, entry.priority), (&Reach::all(), Priority::Normal));
     assert_eq!(entry.limits_over(&Limits::default()), Limits::default());
     assert_eq!(entry.grants.http, None);
 }
@@ -179,6 +180,7 @@ fn a_bots_entry_reads_the_same_from_either_file() {
 
     assert_eq!(of_config.component.as_str(), "shop-2.wasm");
     assert_eq!((of_config.tenant.as_str(), of_config.enabled), ("acme", false));
+    assert_eq!(of_config.priority, Priority::High);
     let tg = SharedReach::Named(["tg".parse().unwrap()].into());
     assert_eq!(of_config.reach, Reach { shared: tg, own: [].into() });
     assert_eq!(
@@ -323,13 +325,13 @@ fn each_connector_is_checked_for_itself() {
 #[test]
 fn each_part_of_a_bots_entry_is_checked_for_itself() {
     check(
-        "[bots.x]\ncomponent = \"a/b.wasm\"\nconnectors = [\"c d\"]\npriority = \"high\"\nsettings = 5\n\
+        "[bots.x]\ncomponent = \"a/b.wasm\"\nconnectors = [\"c d\"]\npriority = \"hihg\"\nsettings = 5\n\
          secrets = { A = \"${NONE}\", B = { fil = \"x\" } }\ngrants = { http = [\"a b\"], dirs = [{ host = \"x\", guest = \"y\" }] }",
         &[
             "2:13: `bots.x.component`: a component is named by its file in the bots' directory, without a path, such as \"echo.wasm\"",
             "3:15: `bots.x.connectors`: `c d` is no name: 1 to 64 of the letters a-z, A-Z, 0-9, `.`, `_`, `-`, the first a letter \
              or digit",
-            "4:1: `priority` in [bots.x] is not there yet",
+            "4:12: `hihg` is no value of `bots.x.priority`; did you mean `high`? there are `low`, `normal`, `high`, `critical`",
             "5:12: `bots.x.settings` must be a table, not a whole number",
             "6:17: `bots.x.secrets.A`: the environment variable `NONE` is not set",
             "6:32: `bots.x.secrets.B` must be a string or `{ file = \"PATH\" }`, not another table",

@@ -77,9 +77,11 @@ impl Loader {
         let (component, load) = loaded.map_err(component_error)?;
         self.services.metrics.component_load(load.source.as_str(), load.elapsed);
         // Asked with the bot's limits, and with nothing of what it is granted.
-        let bare = GuestContext::new(bot.clone(), limits.clone(), self.services.clone());
+        let mut bare = GuestContext::new(bot.clone(), limits.clone(), self.services.clone());
+        bare.priority = version.entry.priority;
         let manifest = component.describe(bare).await.map_err(component_error)?;
         let mut context = GuestContext::new(bot.clone(), limits, self.services.clone());
+        context.priority = version.entry.priority;
         context.settings = version.entry.settings.clone();
         context.secrets = version.entry.secrets.clone();
         context.reach = version.entry.reach.clone();
