@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::event::Conversation;
@@ -11,7 +11,8 @@ use crate::grants::ConnectorKey;
 use crate::id::Ticket;
 
 /// A message: one that the platform gave an id, or one of a bot's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MessageRef {
     /// The platform's id.
     Platform(String),
@@ -20,7 +21,8 @@ pub enum MessageRef {
 }
 
 /// How a text is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TextFormat {
     /// As it stands.
     #[default]
@@ -30,7 +32,7 @@ pub enum TextFormat {
 }
 
 /// What goes first where several wait: messages to leave, bots to have their turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it all")]
 pub enum Priority {
@@ -42,7 +44,7 @@ pub enum Priority {
 }
 
 /// Something to press.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Button {
     /// What people read.
     pub label: String,
@@ -51,18 +53,19 @@ pub struct Button {
 }
 
 /// A file to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     /// Its file name.
     pub name: String,
     /// As in HTTP.
     pub media_type: String,
     /// Its bytes.
+    #[serde(with = "crate::bytes_as_text")]
     pub content: Vec<u8>,
 }
 
 /// A message to send. `R` is how it names other messages: as the bot did, or, once resolved, by the platform's id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing<R = MessageRef> {
     /// What it says.
     pub text: String,
@@ -81,7 +84,8 @@ pub struct Outgoing<R = MessageRef> {
 }
 
 /// One act on a platform.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "wit/v0.1/messaging.wit documents each")]
 pub enum Act<R = MessageRef> {
     Send { ticket: Ticket, message: Outgoing<R> },
@@ -91,7 +95,7 @@ pub enum Act<R = MessageRef> {
 }
 
 /// An act and where it goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action<R = MessageRef> {
     /// The connector that carries it out.
     pub via: ConnectorKey,
@@ -187,7 +191,8 @@ pub enum TimerChange {
 }
 
 /// How bad an alert is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names say it all")]
 pub enum Severity {
     Info,
@@ -196,7 +201,8 @@ pub enum Severity {
 }
 
 /// One change of a bot's alerts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "wit/v0.1/alerts.wit documents each")]
 pub enum AlertChange {
     Raise { key: String, severity: Severity, summary: String, details: Vec<(String, String)> },

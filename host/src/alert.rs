@@ -110,6 +110,16 @@ struct State {
     by_severity: [usize; 3],
 }
 
+/// Returns a change with its texts cut as they are when it is applied.
+pub fn trimmed(change: AlertChange) -> AlertChange {
+    match change {
+        AlertChange::Raise { key, severity, summary, details } => {
+            AlertChange::Raise { key, severity, summary: cut(summary, TEXT_BYTES_MAX), details: cut_details(details) }
+        }
+        AlertChange::Resolve { .. } => change,
+    }
+}
+
 /// All alerts of one host.
 #[derive(Debug)]
 pub struct Alerts {
@@ -198,10 +208,8 @@ impl Alerts {
 
 impl State {
     fn change(&mut self, source: &Source, change: AlertChange, now: Timestamp) -> Outcome {
-        match change {
+        match trimmed(change) {
             AlertChange::Raise { key, severity, summary, details } => {
-                let summary = cut(summary, TEXT_BYTES_MAX);
-                let details = cut_details(details);
                 let alert = Alert {
                     source: source.clone(),
                     key,

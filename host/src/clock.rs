@@ -1,10 +1,15 @@
-//! Wall-clock moments, for what people read and for expiry. Deadlines use `tokio::time::Instant`.
+//! Moments that can be written down: of the wall clock, for what people read and what bots ask for, and of a clock that nobody sets,
+//! for what the host itself waits for. Deadlines within a process use `tokio::time::Instant`.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
 
 /// A moment: milliseconds since the Unix epoch, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
@@ -12,6 +17,14 @@ impl Timestamp {
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(since.as_millis().try_into().unwrap_or(u64::MAX))
+    }
+
+    /// Returns this moment by a clock that is set to the wall clock once, when it is first asked, and runs evenly from then on. For
+    /// waits that are kept across processes: if the wall clock is set meanwhile, no retry freezes and nothing expires by it.
+    pub fn steady() -> Self {
+        static START: OnceLock<(Timestamp, Instant)> = OnceLock::new();
+        let (wall, instant) = START.get_or_init(|| (Self::now(), Instant::now()));
+        wall.saturating_add(instant.elapsed())
     }
 
     /// Returns the moment this many milliseconds after the epoch.

@@ -28,7 +28,7 @@ use crate::grants::ConnectorKey;
 use crate::id::ConnectorName;
 
 pub use config::ConnectorConfig;
-pub use pace::PaceLimits;
+pub use pace::{PaceChoice, PaceLimits};
 
 /// The way of a connector's events into the host.
 #[derive(Debug, Clone)]
@@ -107,6 +107,10 @@ impl Submitted {
 pub struct Delivery {
     /// What to do.
     pub action: ResolvedAction,
+    /// The same on every try of this action and on no other's: for platforms that recognise a second delivery by it.
+    pub key: u64,
+    /// How long one call of the platform may go without an answer. Longer after a call that had none.
+    pub timeout: Duration,
     /// Told once. Dropped unanswered, the outcome counts as [`DeliveryError::Uncertain`].
     pub outcome: oneshot::Sender<Result<Receipt, DeliveryError>>,
 }

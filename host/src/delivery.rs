@@ -1,13 +1,12 @@
 //! What an operator chooses of keeping and delivering: the words of `[queue]` and `[outbox]`, and what follows from them. Below
 //! the store and the outbox, which both act on them. Pure.
 
-mod order;
 mod overflow;
 
 use serde::Deserialize;
 
-pub use self::order::{Turns, priority};
 pub use self::overflow::Loser;
+use crate::action::{Act, Priority};
 
 /// What the taking over of an event survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -58,4 +57,12 @@ pub enum Order {
     /// none starves.
     #[default]
     Priority,
+}
+
+/// Returns how urgent an act is: what its bot said of the message, where it says anything.
+pub fn priority<R>(act: &Act<R>) -> Priority {
+    match act {
+        Act::Send { message, .. } | Act::Edit { message, .. } => message.priority,
+        Act::Delete { .. } | Act::React { .. } => Priority::default(),
+    }
 }

@@ -1,11 +1,16 @@
 //! What happened: the host's own words for it. Connectors translate platforms into these, the sandbox translates these
 //! into the guest's interface; nothing else stands between.
 
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Timestamp;
 use crate::id::{ConnectorName, EventId};
 
 /// Who can read a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ConversationKind {
     /// One person and the bot.
     Direct,
@@ -16,7 +21,7 @@ pub enum ConversationKind {
 }
 
 /// Where a message was said, and what a message is sent to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Conversation {
     /// The connector it belongs to, by the name its users configured.
     pub connector: ConnectorName,
@@ -32,23 +37,33 @@ pub struct Conversation {
 
 /// What order is kept within: a connector's conversation and thread, or a bot's timers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneKey(String);
+pub struct LaneKey(Arc<str>);
 
 impl LaneKey {
     /// Returns the lane of a conversation. The lengths in front keep two conversations apart whatever their ids contain.
     pub fn conversation(conversation: &Conversation) -> Self {
         let thread = conversation.thread.as_deref().unwrap_or("");
-        Self(format!("{}:{}:{}:{}", conversation.connector, conversation.id.len(), conversation.id, thread))
+        Self(format!("{}:{}:{}:{}", conversation.connector, conversation.id.len(), conversation.id, thread).into())
     }
 
     /// Returns the lane of what belongs to no conversation, such as a timer.
     pub fn other(what: &str, name: &str) -> Self {
-        Self(format!(":{what}:{name}"))
+        Self(format!(":{what}:{name}").into())
+    }
+
+    /// Returns the lane that was stored as this text.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the lane as it is stored.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
 /// A person or a bot on a platform.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Unique within the connector.
     pub id: String,
@@ -59,7 +74,8 @@ pub struct User {
 }
 
 /// What an attachment is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names say it all")]
 pub enum AttachmentKind {
     Image,
@@ -72,7 +88,7 @@ pub enum AttachmentKind {
 }
 
 /// Something that came with a message; it is not downloaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// What it is.
     pub kind: AttachmentKind,
@@ -87,7 +103,7 @@ pub struct Attachment {
 }
 
 /// What somebody said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The platform's id, unique within the conversation.
     pub id: String,
@@ -110,7 +126,7 @@ pub struct Message {
 }
 
 /// A message that names a command of the bot it goes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// Lower case, without the prefix.
     pub name: String,
@@ -121,7 +137,8 @@ pub struct Command {
 }
 
 /// What became of a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names say it all")]
 pub enum Membership {
     Joined,
@@ -131,18 +148,46 @@ pub enum Membership {
 }
 
 /// What happened. Mirrors `event-kind` of the guest interface, where each field is documented.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "wit/v0.1/types.wit documents every case and field")]
 pub enum EventKind {
     Message(Message),
     Command(Command),
     Edited(Message),
-    Reaction { conversation: Conversation, message_id: String, sender: User, emoji: String, added: bool },
-    Member { conversation: Conversation, member: User, change: Membership },
-    Button { conversation: Conversation, message_id: String, sender: User, data: String },
-    Timer { name: String, payload: Vec<u8>, due_at: Timestamp },
-    Webhook { path: String, headers: Vec<(String, String)>, body: Vec<u8> },
-    Custom { name: String },
+    Reaction {
+        conversation: Conversation,
+        message_id: String,
+        sender: User,
+        emoji: String,
+        added: bool,
+    },
+    Member {
+        conversation: Conversation,
+        member: User,
+        change: Membership,
+    },
+    Button {
+        conversation: Conversation,
+        message_id: String,
+        sender: User,
+        data: String,
+    },
+    Timer {
+        name: String,
+        #[serde(with = "crate::bytes_as_text")]
+        payload: Vec<u8>,
+        due_at: Timestamp,
+    },
+    Webhook {
+        path: String,
+        headers: Vec<(String, String)>,
+        #[serde(with = "crate::bytes_as_text")]
+        body: Vec<u8>,
+    },
+    Custom {
+        name: String,
+    },
 }
 
 /// The kinds of event, for a bot's list of wanted ones and as a metric label.
@@ -228,6 +273,15 @@ impl Event {
     pub fn now(connector: Option<ConnectorName>, kind: EventKind) -> Self {
         let received_at = Timestamp::now();
         Self { id: EventId::generate(received_at), connector, platform_id: None, received_at, kind, raw: None }
+    }
+
+    /// Returns after which moment the platform takes no reply; none where it sets no such limit.
+    pub fn reply_deadline(&self) -> Option<Timestamp> {
+        match &self.kind {
+            EventKind::Message(message) | EventKind::Edited(message) => message.reply_deadline,
+            EventKind::Command(command) => command.message.reply_deadline,
+            _ => None,
+        }
     }
 
     /// Returns what this event keeps its order within.

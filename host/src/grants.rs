@@ -4,11 +4,12 @@ pub mod host_pattern;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use self::host_pattern::HostPattern;
-use crate::id::{BotName, ConnectorName};
+use crate::id::{BotName, ConnectorName, NameError};
 
 /// What a bot is granted. The default grants nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -106,7 +107,7 @@ impl Reach {
 }
 
 /// Identifies a connector in this host: two bots may each have one of the same name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectorKey {
     /// The bot whose own it is; none: it belongs to the host's configuration.
     pub owner: Option<BotName>,
@@ -118,6 +119,17 @@ impl ConnectorKey {
     /// Returns the key of a connector of the host's configuration.
     pub fn shared(name: ConnectorName) -> Self {
         Self { owner: None, name }
+    }
+}
+
+impl FromStr for ConnectorKey {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.split_once('/') {
+            Some((owner, name)) => Ok(Self { owner: Some(owner.parse()?), name: name.parse()? }),
+            None => Ok(Self::shared(text.parse()?)),
+        }
     }
 }
 

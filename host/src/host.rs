@@ -20,14 +20,16 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin, AdminError};
 use crate::alert::Alerts;
 use crate::bot::BotServices;
+use crate::bot::phase::{BotStatus, Phase};
 use crate::config::Config;
 use crate::connector::{ConnectorConfig, Link};
 use crate::egress::AddressGuard;
 use crate::id::ConnectorName;
 use crate::metrics::Metrics;
+use crate::outbox::SendTerms;
 use crate::router::{Router, Routes};
 use crate::sandbox::{CompileLimits, Sandbox, SandboxConfig, SandboxError, Services};
-use crate::store::{Store, StoreError};
+use crate::store::{OutboxSettings, QueueBounds, Store, StoreError, StoreOptions};
 use crate::supervisor::{BotBoard, ConnectorServices, Connectors, LinkBoard, Loader, Supervisor, SupervisorParts};
 use crate::timers::Timers;
 use crate::watcher::Watcher;
@@ -64,7 +66,7 @@ pub enum HostError {
     Admin(#[from] AdminError),
 }
 
-/// What a stop left undone. It is lost: queue and outboxes are in memory.
+/// What a stop left undone. It is on disk, and the next start takes it up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Events that were not finished in time.
@@ -105,6 +107,9 @@ impl Host {
         let metrics = Arc::new(Metrics::new());
         let alerts = Arc::new(Alerts::new(Arc::clone(&metrics)));
         let (store, sandbox) = open(&config, &options).await?;
+        for (bot, change, raised_at) in store.take_alerts() {
+            alerts.apply(&bot, change, raised_at);
+        }
         let services = Services { store: store.clone(), metrics: Arc::clone(&metrics), guard: options.guard };
         let (watching, cut_off) = (CancellationToken::new(), CancellationToken::new());
         let (mut catalogue, watcher) = Watcher::spawn(config.watcher(), watching.clone());
@@ -114,8 +119,12 @@ impl Host {
             store: store.clone(),
             metrics: Arc::clone(&metrics),
             arrivals,
-            outbox_max: config.outbox.max_len.get() as usize,
-            outbox_ttl: config.outbox.ttl,
+            outbox: OutboxSettings {
+                len_max: config.outbox.max_len.get() as usize,
+                overflow: config.outbox.overflow,
+                order: config.outbox.order,
+            },
+            terms: SendTerms { ttl: config.outbox.ttl, on_uncertain: config.outbox.on_uncertain },
         });
         let links = connectors.board();
         // The first catalogue knows nothing; without the second, events would pass the bots by that lie in the directory.
@@ -150,7 +159,8 @@ impl Host {
         .await?;
         let intake = CancellationToken::new();
         let (fire, fired) = mpsc::channel(FIRED_MAX);
-        let router = Router { routes, store: store.clone(), metrics: Arc::clone(&metrics) };
+        let router =
+            Router { routes, store: store.clone(), metrics: Arc::clone(&metrics), alerts: Arc::clone(&alerts) };
         let router = tokio::spawn(router.run(arrived, fired, intake.clone()));
         supervisor.start(options.connectors).await;
         let timers = Timers::spawn(store.clone(), fire, intake.clone());
@@ -204,6 +214,11 @@ impl Host {
         Arc::clone(&self.alerts)
     }
 
+    /// Returns what the host keeps.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Returns the TCP address of the admin side, with the real port; none where it has none.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.address()
@@ -231,7 +246,11 @@ impl Host {
         join("router", self.router).await;
         join("timers", self.timers).await;
         // Past the deadline what is left is counted below.
-        let _ = tokio::time::timeout_at(deadline, self.store.queue().drained()).await;
+        // What waits for a bot that does not serve is not waited for.
+        let serving = |status: &BotStatus| status.phase == Phase::Running;
+        let serving = self.bots.statuses().into_iter().filter(serving).map(|status| status.name);
+        let serving: Vec<_> = serving.collect();
+        let _ = tokio::time::timeout_at(deadline, self.store.queue().drained(&serving)).await;
         self.supervision.cancel();
         let Ok(mut supervisor) = self.supervisor.await else {
             tracing::error!("the supervisor ended badly");
@@ -261,13 +280,29 @@ fn undone(store: &Store) -> Drained {
     Drained { events: store.queue().len(), actions: store.outbox().total() }
 }
 
+fn store_options(config: &Config) -> StoreOptions {
+    let queue = &config.queue;
+    StoreOptions {
+        queue: QueueBounds {
+            events_max: queue.max_events.get() as usize,
+            bytes_max: queue.max_bytes.0,
+            events_per_bot_max: queue.max_events_per_bot.get() as usize,
+        },
+        durability: queue.durability,
+        dedup_window: queue.dedup_window,
+        keep: queue.keep.get(),
+        dead_letters_max: queue.max_dead_letters.get(),
+        on_uncertain: config.outbox.on_uncertain,
+    }
+}
+
 /// Opens what takes a while and blocks: the store and the sandbox.
 async fn open(config: &Arc<Config>, options: &HostOptions) -> Result<(Store, Sandbox), HostError> {
     let config = Arc::clone(config);
     let compiler = options.compiler.clone();
     let open = move || {
         let data_dir = &config.host.data_dir;
-        let store = Store::open(data_dir, config.queue.max_events.get() as usize)?;
+        let store = Store::open(data_dir, store_options(&config))?;
         let sandbox = Sandbox::open(&SandboxConfig {
             cache_dir: data_dir.join("cache"),
             compiler,

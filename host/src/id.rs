@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest name of a bot, connector or tenant, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -57,6 +57,12 @@ macro_rules! name_type {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
@@ -97,6 +103,33 @@ impl EventId {
     }
 }
 
+impl EventId {
+    /// Returns the id as it is stored; ids compare as these bytes do.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// Returns the id that was stored as these bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
+/// Why a text is no [`EventId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an event's id has 32 hexadecimal digits")]
+pub struct EventIdError;
+
+impl FromStr for EventId {
+    type Err = EventIdError;
+
+    fn from_str(text: &str) -> Result<Self, EventIdError> {
+        // `from_str_radix` would take a sign as well.
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u128::from_str_radix(text, 16).ok().filter(|_| is_hex).map(Self).ok_or(EventIdError)
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -104,19 +137,27 @@ impl fmt::Display for EventId {
 }
 
 /// Names a message of a bot's own before, and after, the platform gave it an id. Unique in this data directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Ticket(pub u64);
 
+/// The last ticket that was given, by this process or, as far as it was told, an earlier one.
+static LAST_TICKET: AtomicU64 = AtomicU64::new(0);
+
 impl Ticket {
-    /// Returns a ticket larger than any this process gave before, and than those of earlier processes as long as the wall
-    /// clock did not step back past them: milliseconds since the epoch times 2^20, plus a counter.
+    /// Returns a ticket larger than any this process gave before or was told of: milliseconds since the epoch times 2^20, plus a
+    /// counter.
     pub fn generate(now: crate::clock::Timestamp) -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
         let floor = now.as_millis() << 20;
-        let previous = LAST
+        let previous = LAST_TICKET
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(last.max(floor) + 1))
             .unwrap_or_else(|last| last);
         Self(previous.max(floor) + 1)
+    }
+
+    /// Tells of a ticket that an earlier process gave: if the wall clock was set back since, no ticket is given twice.
+    pub fn was_given(self) {
+        LAST_TICKET.fetch_max(self.0, Ordering::Relaxed);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod alert;
 pub mod backoff;
 pub mod board;
 pub mod bot;
+mod bytes_as_text;
 pub mod clock;
 pub mod config;
 pub mod connector;

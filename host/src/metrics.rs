@@ -46,6 +46,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct OwnMetrics {
     events_taken_over: Grouped<1, Counter>,
+    events_duplicate: Grouped<0, Counter>,
     queue_depth: Gauge,
     attempts_ended: Grouped<2, Counter>,
     attempt_waited: Grouped<0, Histogram>,
@@ -121,6 +122,12 @@ impl Metrics {
     pub fn event_taken_over(&self, connector: Option<&ConnectorKey>, class: EventClass) {
         let connector = connector.map_or_else(String::new, ToString::to_string);
         self.own.events_taken_over.count(&connector, [("class", class.as_str())], 1);
+    }
+
+    /// Counts an event that a platform delivered again and that was taken over before.
+    pub fn event_duplicate(&self, connector: Option<&ConnectorKey>) {
+        let connector = connector.map_or_else(String::new, ToString::to_string);
+        self.own.events_duplicate.count(&connector, [], 1);
     }
 
     /// Counts and measures an attempt that ended, well or not.
@@ -252,6 +259,7 @@ impl Metrics {
     pub fn forget_connector(&self, connector: &ConnectorKey) {
         let (own, name) = (&self.own, &connector.to_string());
         own.events_taken_over.forget(name);
+        own.events_duplicate.forget(name);
         own.deliveries_ended.forget(name);
         own.outbox_depth.forget(name);
         own.connector_link.forget(name);
@@ -278,6 +286,12 @@ impl OwnMetrics {
         // The library adds `_total` to counters and a full stop to each help text.
         Self {
             events_taken_over: add(to, "event_taken_over", "Events that the host took over", counters(connector)),
+            events_duplicate: add(
+                to,
+                "event_duplicate",
+                "Events that a platform delivered again and that were taken over before",
+                counters(connector),
+            ),
             queue_depth: add(to, "queue_depth_events", "Events that wait", Gauge::default()),
             attempts_ended: add(to, "attempt_ended", "Attempts at events, by how they ended", counters(bot)),
             attempt_waited: add(to, "attempt_waited_seconds", "How long events waited for an attempt", waited),

@@ -1,39 +1,40 @@
 //! Delivers what is committed: one task for each connector takes the entries of its outbox and hands them over, again if that may
-//! help, until they are delivered, refused for good, or expired. In order within a conversation, side by side across them, so
-//! that a conversation the platform holds back holds up no other. Every loss is logged and counted.
+//! help, until they are delivered, refused for good, or expired. In order within a conversation, side by side across them, as fast
+//! as the platform's limits allow. How each ended is on disk before the next of its conversation leaves.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the sender does not ask it yet"))]
 mod attempts;
-#[cfg_attr(not(test), expect(dead_code, reason = "the sender does not ask it yet"))]
 mod pace;
-#[cfg_attr(not(test), expect(dead_code, reason = "the sender does not ask it yet"))]
 mod replay;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::action::{Act, ResolvedAction};
-use crate::backoff::Backoff;
+use self::attempts::{Attempts, Next, Terms};
+use self::pace::{Pace, Toll};
+use self::replay::{Replay, Wait};
+use crate::action::{Action, ResolvedAction};
 use crate::clock::Timestamp;
-use crate::connector::{Delivery, DeliveryError, Receipt};
-use crate::event::LaneKey;
+use crate::connector::{Delivery, DeliveryError, PaceLimits, Receipt, Status};
+use crate::delivery::OnUncertain;
+use crate::failpoint::{self, Failpoint};
 use crate::grants::ConnectorKey;
 use crate::id::Ticket;
 use crate::metrics::Metrics;
-use crate::store::{Entry, Store};
+use crate::store::{Entry, Sent, Store, StoreError};
 
-/// The requirements' waits between two tries.
-const RETRY_INITIAL: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-const RETRY_JITTER: f64 = 0.25;
-/// Longest wait that a platform can impose by `retry_after`.
-const RATE_LIMIT_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Entries of one connector that are delivered, or written down as delivered, side by side.
+const AT_WORK_MAX: usize = 64;
+/// How long an entry waits where the store failed, or where it names a message that is still on its way.
+const RETRY_SOON: Duration = Duration::from_millis(500);
+/// How often entries are looked for that have expired behind others.
+const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 
 /// The task that empties one connector's outbox.
 pub struct Sender {
@@ -43,166 +44,324 @@ pub struct Sender {
     pub store: Store,
     /// The connector's end.
     pub deliveries: mpsc::Sender<Delivery>,
-    /// How long an entry is worth delivering, unless it says otherwise.
-    pub ttl: Duration,
+    /// How the connector stands.
+    pub status: watch::Receiver<Status>,
+    /// How much its platform takes.
+    pub limits: PaceLimits,
+    /// How entries are dealt with.
+    pub terms: SendTerms,
     /// Where measurements go.
     pub metrics: Arc<Metrics>,
 }
 
-/// Conversations of one connector that are delivered to side by side.
-const AT_WORK_MAX: usize = 16;
-
-/// What to do after a delivery that did not go well.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    Retry { after: Duration },
-    GiveUp,
+/// How entries are dealt with, as the operator chose.
+#[derive(Debug, Clone, Copy)]
+pub struct SendTerms {
+    /// How long an entry is worth delivering, unless it says otherwise.
+    pub ttl: Duration,
+    /// What becomes of an entry that was perhaps delivered.
+    pub on_uncertain: OnUncertain,
 }
 
-/// What became of an entry.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
+/// What a task of the set came back with.
+struct Tried {
+    entry: Entry,
+    outcome: Outcome,
+}
+
+/// What came of trying an entry.
+enum Outcome {
+    /// Its body was read; it can be tried now.
+    Loaded(Arc<Action>),
     Delivered,
-    /// The label of why not.
+    Failed(DeliveryError),
+    /// It cannot be delivered, whatever the platform says.
     Lost(&'static str),
+    /// Nothing was tried: the store failed, or what it names is still on its way.
+    Later,
+    /// It is written down: that it is lost, and why, or that it waits.
+    Written(Option<&'static str>),
 }
 
 impl Sender {
     /// Runs until it is cancelled or the outbox is closed. What is being delivered then is finished with if the connector
-    /// answers; it is not tried again.
+    /// answers; what waits stays.
     pub async fn run(self, cancel: CancellationToken) {
-        let mut at_work = FuturesUnordered::new();
-        let mut busy = HashSet::new();
+        let mut rounds = Rounds {
+            pace: Pace::new(self.limits),
+            replay: Replay::new(&self.limits),
+            status: self.status.clone(),
+            fared: HashMap::new(),
+            at_work: FuturesUnordered::new(),
+            expire_at: Instant::now() + EXPIRE_EVERY,
+            sender: &self,
+            cancel: &cancel,
+        };
         while let Some(work) = self.store.outbox().work(&self.key) {
-            while at_work.len() < AT_WORK_MAX && !cancel.is_cancelled() {
-                let Some(entry) = self.store.outbox().take(&self.key, &busy) else { break };
-                let lane = entry.lane();
-                busy.insert(lane.clone());
-                let delivery = self.deliver(entry, &cancel);
-                at_work.push(async move { (lane, delivery.await) });
-            }
-            self.measure();
-            // Cancel safe: a set's `next`, and a `Notified` that is made anew in each turn before the outbox is looked at.
+            let wake = if cancel.is_cancelled() { None } else { rounds.fill().await };
+            self.metrics.outbox_depth(&self.key, self.store.outbox().len(&self.key));
+            // Cancel safe: a set's `next`, a sleep, a watch, and a `Notified` that is made anew in each turn before the outbox is
+            // looked at.
             tokio::select! {
-                Some((lane, end)) = at_work.next() => self.ended(&mut busy, &lane, &end),
+                Some(tried) = rounds.at_work.next() => rounds.ended(tried),
                 () = work, if !cancel.is_cancelled() => {}
-                () = cancel.cancelled(), if at_work.is_empty() => return,
+                // A connector that is gone has said all that it will; the sender is cancelled with it.
+                Ok(()) = rounds.status.changed(), if !cancel.is_cancelled() => {}
+                () = sleep_until(wake), if !cancel.is_cancelled() => {}
+                () = cancel.cancelled(), if rounds.at_work.is_empty() => return,
             }
         }
     }
 
-    fn ended(&self, busy: &mut HashSet<LaneKey>, lane: &LaneKey, end: &End) {
-        busy.remove(lane);
-        let label = match end {
-            End::Delivered => "ok",
-            End::Lost(why) => why,
+    /// Reads an entry's body.
+    async fn load(&self, entry: Entry) -> Tried {
+        let outcome = match self.store.action_of(&entry).await {
+            Ok(Some(action)) => Outcome::Loaded(action),
+            Ok(None) | Err(StoreError::Corrupt { .. }) => Outcome::Lost("corrupt"),
+            Err(error) => later(&error),
         };
-        self.metrics.delivery_ended(&self.key, label);
-        self.store.outbox().settled(&self.key);
+        Tried { entry, outcome }
     }
 
-    fn measure(&self) {
-        self.metrics.outbox_depth(&self.key, self.store.outbox().len(&self.key));
-    }
-
-    /// Tries one entry until it has an end.
-    async fn deliver(&self, entry: Entry, cancel: &CancellationToken) -> End {
-        let (ticket, expires_at) = terms(&entry, self.ttl);
-        let platform_id = |ticket| self.store.outbox().platform_id(ticket);
-        let action = match entry.action.clone().resolve(platform_id) {
-            Ok(action) => action,
-            Err(Ticket(ticket)) => {
-                return self.lose(&entry, "unresolved", &format!("message {ticket} was never delivered"));
-            }
-        };
-        let mut backoff = Backoff::new(RETRY_INITIAL, RETRY_MAX, RETRY_JITTER);
-        loop {
-            if Timestamp::now() >= expires_at {
-                return self.lose(&entry, "expired", "it was not delivered in time");
-            }
-            let error = match self.try_once(action.clone()).await {
-                Ok(receipt) => {
-                    if let (Some(ticket), Some(id)) = (ticket, receipt.platform_id) {
-                        self.store.outbox().remember(ticket, id);
+    /// Tries an entry once, and writes it down if it was delivered.
+    async fn attempt(&self, entry: Entry, action: Arc<Action>, tries: Attempts, cancel: &CancellationToken) -> Tried {
+        let outcome = match self.prepared(&entry, &action).await {
+            Err(outcome) => outcome,
+            Ok(action) => {
+                failpoint::reach(Failpoint::SendBefore);
+                let result = self.hand_over(action, &entry, tries).await;
+                failpoint::reach(Failpoint::SendAfter);
+                match result {
+                    Ok(receipt) => {
+                        let note =
+                            || self.store.delivered(entry.clone(), entry.attempts + 1, receipt.platform_id.clone());
+                        written(note, cancel).await;
+                        Outcome::Delivered
                     }
-                    return End::Delivered;
+                    Err(error) => Outcome::Failed(error),
                 }
-                Err(error) => error,
-            };
-            let Next::Retry { after } = decide(&error, &mut backoff, fastrand::f64()) else {
-                return self.lose(&entry, label(&error), &error.to_string());
-            };
-            tracing::debug!(connector = %self.key, %error, wait_ms = after.as_millis(), "a delivery will be tried again");
-            if cancel.run_until_cancelled(tokio::time::sleep(after)).await.is_none() {
-                return self.lose(&entry, "stopped", "the host stopped before it was delivered");
+            }
+        };
+        Tried { entry, outcome }
+    }
+
+    /// Gets an entry ready to be handed over: the ids of the messages that it names, and, where it must not be sent twice, the
+    /// note that it may be under way.
+    async fn prepared(&self, entry: &Entry, action: &Action) -> Result<ResolvedAction, Outcome> {
+        let resolved = self.resolved(action).await?;
+        if self.terms.on_uncertain == OnUncertain::Drop {
+            self.store.send_begun(entry).await.map_err(|error| later(&error))?;
+        }
+        Ok(resolved)
+    }
+
+    async fn resolved(&self, action: &Action) -> Result<ResolvedAction, Outcome> {
+        let mut known: HashMap<Ticket, String> = HashMap::new();
+        loop {
+            match action.clone().resolve(|ticket| known.get(&ticket).cloned()) {
+                Ok(resolved) => return Ok(resolved),
+                Err(ticket) => match self.store.sent(ticket).await {
+                    Ok(Sent::As(id)) => drop(known.insert(ticket, id)),
+                    Ok(Sent::NotYet) => return Err(Outcome::Later),
+                    Ok(Sent::Never) => return Err(Outcome::Lost("unresolved")),
+                    Err(error) => return Err(later(&error)),
+                },
             }
         }
     }
 
-    async fn try_once(&self, action: ResolvedAction) -> Result<Receipt, DeliveryError> {
+    async fn hand_over(
+        &self,
+        action: ResolvedAction,
+        entry: &Entry,
+        tries: Attempts,
+    ) -> Result<Receipt, DeliveryError> {
         let (outcome, answer) = oneshot::channel();
-        if self.deliveries.send(Delivery { action, outcome }).await.is_err() {
+        let delivery = Delivery { action, key: entry.id, timeout: tries.timeout(), outcome };
+        if self.deliveries.send(delivery).await.is_err() {
             return Err(DeliveryError::Retryable("the connector has ended".to_owned()));
         }
         answer.await.unwrap_or_else(|_| Err(DeliveryError::Uncertain("the connector gave no answer".to_owned())))
     }
 
-    fn lose(&self, entry: &Entry, why: &'static str, error: &str) -> End {
-        let event = entry.event.map(|event| event.to_string());
-        tracing::error!(connector = %self.key, bot = %entry.bot, event, why, error, "an action was not delivered");
-        End::Lost(why)
+    fn deadline(&self, entry: &Entry) -> Timestamp {
+        entry.expires_at.unwrap_or_else(|| entry.committed_at.saturating_add(self.terms.ttl))
     }
 }
 
-/// Returns the ticket of what is sent, and when the entry stops being worth it.
-fn terms(entry: &Entry, ttl: Duration) -> (Option<Ticket>, Timestamp) {
-    let (ticket, own_ttl) = match &entry.action.act {
-        Act::Send { ticket, message } => (Some(*ticket), message.expires_after),
-        Act::Edit { message, .. } => (None, message.expires_after),
-        Act::Delete { .. } | Act::React { .. } => (None, None),
-    };
-    (ticket, entry.committed_at.saturating_add(own_ttl.unwrap_or(ttl)))
+/// What the task knows between two turns.
+struct Rounds<'a> {
+    sender: &'a Sender,
+    cancel: &'a CancellationToken,
+    pace: Pace,
+    replay: Replay,
+    status: watch::Receiver<Status>,
+    /// How the entries have fared that were tried and wait.
+    fared: HashMap<u64, Attempts>,
+    at_work: FuturesUnordered<BoxFuture<'a, Tried>>,
+    expire_at: Instant,
 }
 
-fn decide(error: &DeliveryError, backoff: &mut Backoff, random: f64) -> Next {
-    match error {
-        // Exactly as long as the platform says, and no failure of ours.
-        DeliveryError::RateLimited(wait) => Next::Retry { after: (*wait).min(RATE_LIMIT_WAIT_MAX) },
-        // What may have been delivered is sent again: rather twice than never.
-        DeliveryError::Retryable(_) | DeliveryError::Uncertain(_) | DeliveryError::Unauthorized(_) => {
-            Next::Retry { after: backoff.next(random) }
+impl Rounds<'_> {
+    /// Takes what may leave now. Returns when to look again, if nothing happens before.
+    async fn fill(&mut self) -> Option<Instant> {
+        let sender = self.sender;
+        let now = Instant::now();
+        self.expire(now).await;
+        let backlog = sender.store.outbox().len(&sender.key);
+        self.replay.observe(&self.status.borrow_and_update(), backlog, now);
+        let mut wake = (backlog > 0).then_some(self.expire_at);
+        while self.at_work.len() < AT_WORK_MAX {
+            let (now, steady) = (Instant::now(), Timestamp::steady());
+            match self.replay.ask(now) {
+                Err(Wait::Link) => return wake,
+                Err(Wait::Until(at)) => return earlier(wake, Some(at)),
+                Ok(()) => {}
+            }
+            let free_at = self.pace.token_free_at(now);
+            if free_at > now {
+                return earlier(wake, Some(free_at));
+            }
+            let Some(entry) = sender.store.outbox().take(&sender.key, steady) else {
+                let due = sender.store.outbox().next_due(&sender.key).map(|due| now + due.saturating_since(steady));
+                wake = earlier(wake, due);
+                break;
+            };
+            self.start(entry, now, steady);
         }
-        DeliveryError::Permanent(_) | DeliveryError::BadRequest(_) | DeliveryError::Unsupported(_) => Next::GiveUp,
+        wake
+    }
+
+    /// Lets an entry leave, or puts it back until its chat takes more.
+    fn start(&mut self, entry: Entry, now: Instant, steady: Timestamp) {
+        let sender = self.sender;
+        if steady >= sender.deadline(&entry) {
+            return self.lose(entry, "expired", "it was not delivered in time");
+        }
+        let Some(action) = entry.action.clone() else { return self.at_work.push(Box::pin(sender.load(entry))) };
+        if let Err(until) = self.pace.ask(&action.at, Toll::of(&action.act), now) {
+            let due = steady.saturating_add(until.saturating_duration_since(now).max(Duration::from_millis(1)));
+            return sender.store.outbox().hold(&entry, due, entry.attempts);
+        }
+        self.replay.left(sender.store.outbox().len(&sender.key), now);
+        let tries = self.tries(&entry);
+        self.at_work.push(Box::pin(sender.attempt(entry, action, tries, self.cancel)));
+    }
+
+    fn tries(&self, entry: &Entry) -> Attempts {
+        let new = Attempts { failures: entry.attempts, unanswered: 0 };
+        self.fared.get(&entry.id).copied().unwrap_or(new)
+    }
+
+    fn ended(&mut self, Tried { entry, outcome }: Tried) {
+        match outcome {
+            Outcome::Loaded(_) if self.cancel.is_cancelled() => self.sender.store.outbox().put_back(&entry),
+            Outcome::Loaded(action) => {
+                let mut entry = entry;
+                entry.action = Some(action);
+                self.start(entry, Instant::now(), Timestamp::steady());
+            }
+            Outcome::Delivered => {
+                self.fared.remove(&entry.id);
+                self.sender.metrics.delivery_ended(&self.sender.key, "ok");
+            }
+            Outcome::Lost(why) => self.lose(entry, why, "it cannot be delivered"),
+            Outcome::Later => {
+                let due = Timestamp::steady().saturating_add(RETRY_SOON);
+                self.sender.store.outbox().hold(&entry, due, entry.attempts);
+            }
+            Outcome::Failed(error) => self.failed(entry, &error),
+            Outcome::Written(None) => {}
+            Outcome::Written(Some(why)) => {
+                self.fared.remove(&entry.id);
+                self.sender.metrics.delivery_ended(&self.sender.key, why);
+            }
+        }
+    }
+
+    fn failed(&mut self, entry: Entry, error: &DeliveryError) {
+        let (now, steady) = (Instant::now(), Timestamp::steady());
+        let sender = self.sender;
+        let mut tries = self.tries(&entry);
+        let terms = Terms { deadline: sender.deadline(&entry), on_uncertain: sender.terms.on_uncertain };
+        let next = tries.failed(error, &terms, steady, fastrand::f64());
+        self.fared.insert(entry.id, tries);
+        let wait = match next {
+            Next::GiveUp(reason) => return self.lose(entry, reason.as_str(), &error.to_string()),
+            // A connector that is stopping refuses what it is given; that is nobody's failure.
+            _ if self.cancel.is_cancelled() => return sender.store.outbox().put_back(&entry),
+            Next::Retry { after } => after,
+            Next::Limited { wait } => {
+                if let Some(action) = &entry.action {
+                    self.pace.hold_chat(&action.at, now + wait, now);
+                }
+                wait
+            }
+            Next::AwaitLink => {
+                self.replay.refused(now);
+                RETRY_SOON
+            }
+        };
+        tracing::debug!(connector = %sender.key, %error, wait_ms = wait.as_millis(), "a delivery will be tried again");
+        let (due, text, store) = (steady.saturating_add(wait), error.to_string(), &sender.store);
+        self.at_work.push(Box::pin(async move {
+            store.send_failed(&entry, tries.failures, due, &text).await;
+            Tried { entry, outcome: Outcome::Written(None) }
+        }));
+    }
+
+    /// Has it written down that an entry will not be delivered.
+    fn lose(&mut self, entry: Entry, why: &'static str, error: &str) {
+        let (sender, cancel) = (self.sender, self.cancel);
+        tracing::error!(connector = %sender.key, bot = %entry.bot, action = entry.id, why, error, "an action was not delivered");
+        self.at_work.push(Box::pin(async move {
+            written(|| sender.store.lost(entry.clone(), entry.attempts, why), cancel).await;
+            Tried { entry, outcome: Outcome::Written(Some(why)) }
+        }));
+    }
+
+    /// Loses what has expired without its turn having come.
+    async fn expire(&mut self, now: Instant) {
+        if now < self.expire_at {
+            return;
+        }
+        self.expire_at = now + EXPIRE_EVERY;
+        let sender = self.sender;
+        match sender.store.expire_sends(&sender.key, sender.terms.ttl).await {
+            Ok(0) => {}
+            Ok(count) => {
+                tracing::error!(connector = %sender.key, count, why = "expired", "actions were not delivered in time");
+                (0..count).for_each(|_| sender.metrics.delivery_ended(&sender.key, "expired"));
+            }
+            Err(error) => drop(later(&error)),
+        }
     }
 }
 
-fn label(error: &DeliveryError) -> &'static str {
-    match error {
-        DeliveryError::Retryable(_) => "retryable",
-        DeliveryError::RateLimited(_) => "rate-limited",
-        DeliveryError::Uncertain(_) => "uncertain",
-        DeliveryError::Unauthorized(_) => "unauthorized",
-        DeliveryError::Permanent(_) => "permanent",
-        DeliveryError::BadRequest(_) => "bad-request",
-        DeliveryError::Unsupported(_) => "unsupported",
+/// Repeats a note until the store takes it, or the sender is cancelled: then the entry is found waiting by the next process.
+async fn written<F: Future<Output = Result<(), StoreError>>>(note: impl Fn() -> F, cancel: &CancellationToken) {
+    while let Err(error) = note().await {
+        let _ = later(&error);
+        if cancel.run_until_cancelled(tokio::time::sleep(RETRY_SOON)).await.is_none() {
+            return;
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Says that the store failed.
+fn later(error: &StoreError) -> Outcome {
+    tracing::warn!(error = error as &dyn std::error::Error, "the outbox waits for the store");
+    Outcome::Later
+}
 
-    #[test]
-    fn only_what_may_help_is_tried_again() {
-        let mut backoff = Backoff::new(RETRY_INITIAL, RETRY_MAX, 0.0);
-        let mut next = |error| decide(&error, &mut backoff, 0.5);
-        let seconds = Duration::from_secs;
-        assert_eq!(next(DeliveryError::RateLimited(seconds(17))), Next::Retry { after: seconds(17) });
-        assert_eq!(next(DeliveryError::RateLimited(seconds(99_999))), Next::Retry { after: RATE_LIMIT_WAIT_MAX });
-        assert_eq!(next(DeliveryError::Retryable("x".into())), Next::Retry { after: Duration::from_millis(500) });
-        assert_eq!(next(DeliveryError::Uncertain("x".into())), Next::Retry { after: seconds(1) });
-        assert_eq!(next(DeliveryError::BadRequest("x".into())), Next::GiveUp);
-        assert_eq!(next(DeliveryError::Permanent("x".into())), Next::GiveUp);
-        assert_eq!(next(DeliveryError::Unsupported("edit")), Next::GiveUp);
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
+}
+
+/// Sleeps until then; for ever where there is no such moment.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,36 +1,52 @@
-//! What the host must keep. State and timers of bots are on disk and outlive the process; the queue of events and the outboxes
-//! are in memory so far, behind the verbs of durable ones. [`Store`] is the handle; SQL is below `store/sqlite` only.
+//! What the host must keep: events until every bot has handled them, what bots asked of platforms until it is delivered, and
+//! the bots' state, timers and alerts. On disk, and in memory only the order in which to take it. [`Store`] is the handle; SQL is
+//! below `store/sqlite` only.
 //!
-//! A handler's effects come as one [`Commit`], which is applied as a whole or not at all. Reads are not transactions: each
-//! value carries a revision, and a commit names the revisions it rests on.
+//! ```text
+//! append ─► queue ─claim─► (guest) ─► settle: the event is done, state, timers, alerts, actions ─► outbox ─take─► (platform) ─► sent
+//!                             └─────► fail: again later, or a dead letter
+//! ```
+//!
+//! Each arrow is one transaction, but claim and take, which are in memory: what was at work when a process ended is waiting when
+//! the next one begins. Reads are not transactions: each value carries a revision, and a settlement names those it rests on.
 
+mod append;
 mod commit;
+mod deliver;
 mod directory;
 mod error;
+pub mod history;
+mod lanes;
 mod outbox;
 mod queue;
+mod record;
 mod settle;
 mod sqlite;
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::append::{Appended, Appending, NewEvent};
 pub use self::commit::{
     Commit, Committed, KEY_BYTES_MAX, SumError, TIMER_NAME_BYTES_MAX, TIMER_PAYLOAD_BYTES_MAX, TIMERS_MAX,
     VALUE_BYTES_MAX, sum,
 };
+pub use self::deliver::Sent;
 use self::directory::DataDirectory;
 pub use self::error::{Flaw, RecordKind, StoreError};
-pub use self::outbox::{ConnectorGone, Entry, Outbox, OutboxRoom};
-pub use self::queue::{Claimed, Depth, Queue, Verdict};
-pub use self::settle::{Settled, Settlement};
-use self::sqlite::{PreparedCommit, Read, Reply, RowName, Turn, Write, WriterHandle};
-use crate::action::Schedule;
+pub use self::outbox::{Entry, Outbox, OutboxRoom, OutboxSettings};
+pub use self::queue::{Claimed, Depth, Queue, QueueBounds};
+pub use self::settle::{Settled, Settlement, Spent};
+use self::sqlite::{Memory, Read, Reply, RowName, Write, WriterHandle};
+use crate::action::{AlertChange, Schedule};
 use crate::clock::Timestamp;
+use crate::delivery::{Durability, OnUncertain};
 use crate::id::BotName;
 
 /// A value of the state.
@@ -61,13 +77,44 @@ pub struct DueTimer {
 
 /// What became of a timer that fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimerFired {
+enum TimerFired {
     /// It comes again, then.
     DueAgain(Timestamp),
     /// It is gone.
     Finished,
     /// It was set anew, cancelled or reported before. It stays as it is.
     Replaced,
+}
+
+/// How a store keeps what it is given.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// How much may wait for bots.
+    pub queue: QueueBounds,
+    /// What is on disk when a call returns.
+    pub durability: Durability,
+    /// How long a platform's id of an event is remembered.
+    pub dedup_window: Duration,
+    /// Events that are kept after they are done.
+    pub keep: u32,
+    /// Dead letters that are kept.
+    pub dead_letters_max: u32,
+    /// What becomes of an action that was perhaps delivered.
+    pub on_uncertain: OnUncertain,
+}
+
+impl Default for StoreOptions {
+    /// The defaults of the configuration.
+    fn default() -> Self {
+        Self {
+            queue: QueueBounds { events_max: 100_000, bytes_max: 256 << 20, events_per_bot_max: 20_000 },
+            durability: Durability::default(),
+            dedup_window: Duration::from_secs(86_400),
+            keep: 100_000,
+            dead_letters_max: 10_000,
+            on_uncertain: OnUncertain::default(),
+        }
+    }
 }
 
 /// The handle: cheap to clone, usable from any task. The last one to go waits for the store's threads.
@@ -87,8 +134,12 @@ struct Shared {
     timers_changed: watch::Receiver<u64>,
     closing: CancellationToken,
     running: Mutex<Option<Running>>,
-    queue: Queue,
-    outbox: Outbox,
+    /// Grows when events are taken over again after one could not be.
+    intake_epoch: AtomicU64,
+    queue: Arc<Queue>,
+    outbox: Arc<Outbox>,
+    /// Those that were up when the store was opened, until somebody takes them.
+    alerts: Mutex<Vec<(BotName, AlertChange, Timestamp)>>,
 }
 
 /// What is there until the store is closed.
@@ -119,26 +170,36 @@ impl Drop for Shared {
 }
 
 impl Store {
-    /// Opens the store in a directory, which is made if need be, with a queue for `events_max` events. Blocking: up to some seconds after a crash or an update.
+    /// Opens the store in a directory, which is made if need be, and takes up what an earlier process left. Blocking: up to some
+    /// seconds after a crash, an update, or with millions of events.
     ///
     /// # Errors
     ///
     /// Where the directory cannot be used, another host uses it, or its database is damaged or of a newer host.
-    pub fn open(data_dir: &Path, events_max: usize) -> Result<Self, StoreError> {
+    pub fn open(data_dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let directory = DataDirectory::lock(data_dir)?;
         let path: Arc<Path> = directory.file("bothost.db")?.into();
-        let connection = sqlite::open(&path)?;
+        let (connection, last_end) = sqlite::open(&path, options.durability)?;
+        let (queue, outbox) = (Arc::new(Queue::new(options.queue)), Arc::new(Outbox::default()));
+        let memory = Memory { queue: Arc::clone(&queue), outbox: Arc::clone(&outbox) };
+        let ledger = sqlite::recover(&connection, &path, &options, &memory, last_end)?;
+        let alerts = Mutex::new(sqlite::alerts(&connection, &path)?);
         let closing = CancellationToken::new();
         // A thread that is already there ends when its only sender is dropped.
         let (reads, mut threads) = sqlite::spawn_readers(&path, &closing)?;
         let WriterHandle { requests, timers_changed, thread } =
-            sqlite::spawn_writer(connection, path, closing.clone())?;
+            sqlite::spawn_writer(connection, path, ledger, memory, closing.clone())?;
         threads.push(thread);
         let running = Mutex::new(Some(Running { threads, _directory: directory }));
-        let (queue, outbox) = (Queue::new(events_max), Outbox::default());
-        Ok(Self {
-            shared: Arc::new(Shared { writes: requests, reads, timers_changed, closing, running, queue, outbox }),
-        })
+        let intake_epoch = AtomicU64::new(0);
+        let shared =
+            Shared { writes: requests, reads, timers_changed, closing, running, intake_epoch, queue, outbox, alerts };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Returns the alerts of bots that were up when the store was opened, the oldest first; once.
+    pub fn take_alerts(&self) -> Vec<(BotName, AlertChange, Timestamp)> {
+        std::mem::take(&mut *self.shared.alerts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the queue of events.
@@ -189,20 +250,6 @@ impl Store {
         self.read(Timestamp::now(), |reply| Read::TimerNames { bot, reply }).await
     }
 
-    /// Applies what a handler asked for, as a whole or not at all. Returns when it is on disk.
-    ///
-    /// # Errors
-    ///
-    /// Where it breaks a limit that the caller had to check, meets a row that cannot be trusted, or cannot be written.
-    /// Nothing of it was applied then.
-    pub async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        if commit.is_empty() {
-            return Ok(Committed::Done);
-        }
-        let commit = PreparedCommit::new(commit)?;
-        self.write(|reply| Write::Commit { commit, reply }).await
-    }
-
     /// Returns up to `limit` timers that are due by `now`, the longest due first, without those of the bots in `except`.
     ///
     /// # Errors
@@ -230,18 +277,6 @@ impl Store {
     pub async fn next_due(&self, except: &[BotName]) -> Result<Option<Timestamp>, StoreError> {
         let except = json_array(except);
         self.read(Timestamp::now(), |reply| Read::NextDue { except, reply }).await
-    }
-
-    /// Notes that a timer has fired: one that is due once is gone, a repeating one is due at its next time after `now`,
-    /// however many were missed. A timer that was replaced meanwhile stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// Where it cannot be written, or the timer has no next time any more and is put aside.
-    pub async fn timer_fired(&self, timer: &DueTimer, now: Timestamp) -> Result<TimerFired, StoreError> {
-        let turn = Turn::after(timer, now);
-        let (bot, name, serial) = (timer.bot.clone(), timer.name.clone(), timer.serial);
-        self.write(|reply| Write::TimerFired { bot, name, serial, turn, now, reply }).await
     }
 
     /// Returns a signal that changes whenever a commit has set or cancelled timers.

@@ -117,7 +117,7 @@ impl Supervisor {
                 () = cancel.cancelled() => return,
                 Ok(()) = self.parts.catalogue.changed() => self.reconcile().await,
                 Some(loaded) = self.loads.join_next() => self.loaded(loaded).await,
-                Some(stopped) = self.stopping.join_next() => self.stopped(stopped),
+                Some(stopped) = self.stopping.join_next() => self.stopped(stopped).await,
                 else => return cancel.cancelled().await,
             }
         }
@@ -176,12 +176,14 @@ impl Supervisor {
     async fn load(&mut self, name: BotName, version: Version) {
         self.loads_begun += 1;
         let number = self.loads_begun;
-        let own = version.own.clone();
-        self.set_own_connectors(&name, own).await;
         let running = self.bot(&name);
         running.load = Some(number);
         running.reach = version.entry.reach.clone();
         running.priority = version.entry.priority;
+        // Before its own connectors start: what they bring is confirmed to the platform, so somebody has to hear it.
+        self.publish();
+        let own = version.own.clone();
+        self.set_own_connectors(&name, own).await;
         let loader = self.parts.loader.clone();
         self.loads.spawn(async move {
             let result = loader.load(&name, &version).await;
@@ -242,7 +244,7 @@ impl Supervisor {
         });
     }
 
-    fn stopped(&mut self, stopped: Result<BotName, JoinError>) {
+    async fn stopped(&mut self, stopped: Result<BotName, JoinError>) {
         let name = match stopped {
             Ok(name) => name,
             Err(error) => return tracing::error!(%error, "stopping a bot ended badly"),
@@ -251,9 +253,12 @@ impl Supervisor {
         if self.running.contains_key(&name) {
             return;
         }
-        let dropped = self.parts.bots.store.queue().forget(&name);
-        if dropped > 0 {
-            tracing::warn!(bot = %name, dropped, "events were dropped: their bot was removed");
+        match self.parts.bots.store.forget_bot(&name).await {
+            Ok(0) => {}
+            Ok(dead) => tracing::warn!(bot = %name, dead, "events became dead letters: their bot was removed"),
+            Err(error) => {
+                tracing::error!(bot = %name, error = &error as &dyn std::error::Error, "the events of a removed bot still wait");
+            }
         }
         self.parts.bots.metrics.forget_bot(&name);
         self.parts.bots.alerts.forget_bot(&name);

@@ -1,11 +1,11 @@
-//! Fires timers: waits until one is due, hands it over, and notes that it has fired once it was taken over.
+//! Fires timers: waits until one is due and hands it over. Whoever takes it over has the store make an event of it and note that
+//! it has fired, in one transaction: so it fires once.
 //!
 //! ```text
-//! store ──due──► Timers ──FiredTimer──► sink ──done──► Timers ──timer_fired──► store
+//! store ──due──► Timers ──FiredTimer──► router ──event, next turn──► store
 //! ```
 //!
-//! A stop between the last two steps fires the timer again at the next start: at least once, never less. What waits, waits by
-//! bot: one that takes nothing over holds up no other.
+//! What waits, waits by bot: one that takes nothing over holds up no other.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,15 +35,9 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 /// A timer that is due.
 #[derive(Debug)]
 pub struct FiredTimer {
-    /// Whose timer.
-    pub bot: BotName,
-    /// Its name, unique among the bot's.
-    pub name: String,
-    /// What the bot gave it to carry; at most 64 KiB.
-    pub payload: Vec<u8>,
-    /// When it was due; the first of the times where several were missed.
-    pub due_at: Timestamp,
-    /// To be answered once the timer is in safe hands. Dropped, it was not, and the timer comes again after a while.
+    /// The timer. Its firing is noted in the transaction that makes an event of it.
+    pub timer: DueTimer,
+    /// To be answered once that is done. Dropped, it was not, and the timer comes again after a while.
     pub done: oneshot::Sender<()>,
 }
 
@@ -146,8 +140,8 @@ impl Timers {
             return;
         }
         busy.in_flight += 1;
-        let (store, sink, cancel) = (self.store.clone(), self.sink.clone(), self.cancel.clone());
-        let task = self.handovers.spawn(async move { hand_over(&store, &sink, timer, &cancel).await });
+        let (sink, cancel) = (self.sink.clone(), self.cancel.clone());
+        let task = self.handovers.spawn(async move { hand_over(&sink, timer, &cancel).await });
         self.owners.insert(task.id(), bot);
     }
 
@@ -222,49 +216,16 @@ fn pause(next_due: Option<Timestamp>, now: Timestamp) -> Duration {
     }
 }
 
-async fn hand_over(
-    store: &Store,
-    sink: &mpsc::Sender<FiredTimer>,
-    timer: DueTimer,
-    cancel: &CancellationToken,
-) -> Handover {
+async fn hand_over(sink: &mpsc::Sender<FiredTimer>, timer: DueTimer, cancel: &CancellationToken) -> Handover {
     let (done, taken) = oneshot::channel();
-    let fired = FiredTimer {
-        bot: timer.bot.clone(),
-        name: timer.name.clone(),
-        payload: timer.payload.clone(),
-        due_at: timer.due_at,
-        done,
-    };
+    let fired = FiredTimer { timer, done };
     let is_taken = tokio::select! {
         biased;
         is_taken = async { sink.send(fired).await.is_ok() && taken.await.is_ok() } => is_taken,
         // Nothing is lost: what was not taken over is still due.
         () = cancel.cancelled() => false,
     };
-    if !is_taken {
-        return Handover::Refused;
-    }
-    note_fired(store, &timer, cancel).await;
-    Handover::Taken
-}
-
-/// Notes that a timer has fired, and tries until it is noted: it would fire again otherwise.
-async fn note_fired(store: &Store, timer: &DueTimer, cancel: &CancellationToken) {
-    let mut backoff = Backoff::new(RETRY_AFTER, RECHECK_EVERY, 0.2);
-    loop {
-        let Err(error) = store.timer_fired(timer, Timestamp::now()).await else { return };
-        let (bot, name) = (&timer.bot, &timer.name);
-        tracing::warn!(%bot, ?name, error = &error as &dyn std::error::Error, "a firing could not be noted");
-        // Neither comes back: one is put aside, the other closed.
-        if matches!(error, StoreError::Corrupt { .. } | StoreError::Stopped) {
-            return;
-        }
-        let wait = tokio::time::sleep(backoff.next(fastrand::f64()));
-        if cancel.run_until_cancelled(wait).await.is_none() {
-            return;
-        }
-    }
+    if is_taken { Handover::Taken } else { Handover::Refused }
 }
 
 #[cfg(test)]
@@ -274,7 +235,7 @@ mod tests {
 
     use super::*;
     use crate::action::{Schedule, TimerChange};
-    use crate::store::{Commit, Committed};
+    use crate::store::{Commit, Committed, StoreOptions};
 
     /// Longer than any step takes; reached only by a failing test.
     const SOON: Duration = Duration::from_secs(20);
@@ -291,7 +252,7 @@ mod tests {
     impl Fixture {
         fn new(sink_len: usize) -> Self {
             let directory = tempfile::tempdir().unwrap();
-            let store = Store::open(directory.path(), 10).unwrap();
+            let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
             let (sink, fired) = mpsc::channel(sink_len);
             let cancel = CancellationToken::new();
             let task = Timers::spawn(store.clone(), sink, cancel.clone());
@@ -322,6 +283,14 @@ mod tests {
         }
     }
 
+    impl Fixture {
+        /// Takes a timer over, as the router does.
+        async fn take_over(&self, fired: FiredTimer) {
+            self.store.fire(&fired.timer, Timestamp::now()).await.unwrap();
+            fired.done.send(()).unwrap();
+        }
+    }
+
     fn one(name: &str) -> [String; 1] {
         [name.to_owned()]
     }
@@ -331,9 +300,9 @@ mod tests {
         let mut fixture = Fixture::new(1);
         fixture.set("echo", one("t"), Schedule::At(PAST)).await;
         let fired = fixture.next().await;
-        assert_eq!((fired.bot.as_str(), fired.name.as_str(), fired.due_at), ("echo", "t", PAST));
-        assert_eq!(fired.payload, b"payload");
-        fired.done.send(()).unwrap();
+        assert_eq!((fired.timer.bot.as_str(), fired.timer.name.as_str(), fired.timer.due_at), ("echo", "t", PAST));
+        assert_eq!(fired.timer.payload, b"payload");
+        fixture.take_over(fired).await;
         let store = fixture.stop().await;
         assert_eq!(store.next_due(&[]).await.unwrap(), None);
     }
@@ -344,8 +313,8 @@ mod tests {
         fixture.set("echo", one("late"), Schedule::After(Duration::from_secs(3_600))).await;
         fixture.set("echo", one("early"), Schedule::After(Duration::from_millis(30))).await;
         let fired = fixture.next().await;
-        assert_eq!(fired.name, "early");
-        assert!(Timestamp::now() >= fired.due_at);
+        assert_eq!(fired.timer.name, "early");
+        assert!(Timestamp::now() >= fired.timer.due_at);
     }
 
     #[tokio::test]
@@ -355,7 +324,7 @@ mod tests {
         let first = fixture.next().await;
         drop(first.done);
         let second = fixture.next().await;
-        assert_eq!((second.name, second.due_at), (first.name, first.due_at));
+        assert_eq!((second.timer.name, second.timer.due_at), (first.timer.name, first.timer.due_at));
     }
 
     #[tokio::test]
@@ -363,10 +332,11 @@ mod tests {
         let mut fixture = Fixture::new(1);
         fixture.set("echo", one("t"), Schedule::Every(Duration::from_secs(1))).await;
         let first = fixture.next().await;
-        first.done.send(()).unwrap();
+        let first_due = first.timer.due_at;
+        fixture.take_over(first).await;
         let second = fixture.next().await;
-        assert_eq!(second.due_at.saturating_since(first.due_at).as_millis() % 1_000, 0);
-        assert!(second.due_at > first.due_at);
+        assert_eq!(second.timer.due_at.saturating_since(first_due).as_millis() % 1_000, 0);
+        assert!(second.timer.due_at > first_due);
     }
 
     #[tokio::test]
@@ -377,12 +347,12 @@ mod tests {
         fixture.set("echo", one("t"), Schedule::At(Timestamp::now())).await;
         let fired = loop {
             let fired = fixture.next().await;
-            if fired.bot.as_str() == "echo" {
+            if fired.timer.bot.as_str() == "echo" {
                 break fired;
             }
             held.push(fired);
         };
-        assert_eq!(fired.name, "t");
+        assert_eq!(fired.timer.name, "t");
         assert!(held.len() <= HANDOVERS_PER_BOT_MAX, "{}", held.len());
     }
 
@@ -395,8 +365,9 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         while seen.len() < 400 {
             let fired = fixture.next().await;
-            fired.done.send(()).unwrap();
-            assert!(seen.insert((fired.bot, fired.name)));
+            let is_new = seen.insert((fired.timer.bot.clone(), fired.timer.name.clone()));
+            assert!(is_new);
+            fixture.take_over(fired).await;
         }
         let store = fixture.stop().await;
         assert_eq!(store.next_due(&[]).await.unwrap(), None);
@@ -409,7 +380,7 @@ mod tests {
         let fired = fixture.next().await;
         let moment = Timestamp::now().saturating_add(Duration::from_secs(3_600));
         fixture.set("echo", one("t"), Schedule::At(moment)).await;
-        fired.done.send(()).unwrap();
+        fixture.take_over(fired).await;
         let store = fixture.stop().await;
         assert_eq!(store.next_due(&[]).await.unwrap(), Some(moment));
     }
@@ -420,7 +391,7 @@ mod tests {
         fixture.set("echo", (0..5).map(|number| number.to_string()), Schedule::At(PAST)).await;
         let unanswered = fixture.next().await;
         let store = fixture.stop().await;
-        assert_eq!(store.timer_names(&unanswered.bot).await.unwrap().len(), 5);
+        assert_eq!(store.timer_names(&unanswered.timer.bot).await.unwrap().len(), 5);
     }
 
     #[tokio::test]

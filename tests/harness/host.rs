@@ -10,6 +10,7 @@ use bothost::connector::ConnectorConfig;
 use bothost::connector::scripted::{ScriptedHandle, scripted};
 use bothost::egress::AddressGuard;
 use bothost::host::{Drained, Host, HostOptions};
+use bothost::store::Store;
 
 /// How long a test waits for what should happen. Generous: a busy machine is no failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +61,12 @@ impl Home {
     /// Lets guests reach what `guard` allows: a test's own server is on this machine, where no guest gets otherwise.
     pub fn guarded_by(self, guard: AddressGuard) -> Self {
         Self { guard, ..self }
+    }
+
+    /// Gives the host so many live instances, in place of the base's.
+    pub fn with_instances(self, count: u32) -> Self {
+        let config = self.config.replacen("instances = 64", &format!("instances = {count}"), 1);
+        Self { config, ..self }
     }
 
     /// Returns the bots' directory.
@@ -167,6 +174,11 @@ impl TestHost {
     pub async fn metric_reaches(&self, series: &str, value: f64) {
         let reached = || (self.metric(series) >= value).then_some(());
         eventually(reached, || format!("{series} is {}\n{}", self.metric(series), self.host.metrics().render())).await;
+    }
+
+    /// Returns what the host keeps.
+    pub fn store(&self) -> &Store {
+        self.host.store()
     }
 
     /// Returns the host itself.

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream;
@@ -18,11 +19,14 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::methods::Refusal;
 use self::state::State;
+use crate::eventually;
+use crate::host::PATIENCE;
 
 pub use self::state::Call;
 
@@ -70,7 +74,7 @@ impl Drop for FakeTelegram {
 }
 
 impl FakeTelegram {
-    /// Starts a server that knows one bot: number 42, `@EchoBot`, with this token.
+    /// Starts a server that knows one bot, `@EchoBot`, with this token and the number that it begins with; 42 where it begins with none.
     pub async fn start(token: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
@@ -118,6 +122,11 @@ impl FakeTelegram {
             .collect()
     }
 
+    /// Returns how many texts were accepted.
+    pub fn sent_len(&self) -> usize {
+        self.state.sent_len()
+    }
+
     /// Returns every call, in the order of arrival.
     pub fn calls(&self) -> Vec<Call> {
         self.state.calls()
@@ -126,6 +135,24 @@ impl FakeTelegram {
     /// Returns every call of one method, in the order of arrival.
     pub fn calls_of(&self, method: &str) -> Vec<Call> {
         self.calls().into_iter().filter(|call| call.method == method).collect()
+    }
+
+    /// Returns how many calls there were.
+    pub fn calls_len(&self) -> usize {
+        self.state.calls_len()
+    }
+
+    /// Waits until nobody is connected, and returns how many calls there were. After the end of the only client, that is the
+    /// number of its last call: what it had written when it ended was read, and carried out or not.
+    pub async fn deserted(&self) -> usize {
+        // Connections are accepted in their order: once this one is at its end, none waits to be accepted.
+        if let Ok(mut stream) = TcpStream::connect(self.address).await {
+            stream.shutdown().await.ok();
+            stream.read_to_end(&mut Vec::new()).await.ok();
+        }
+        let is_deserted = || (self.state.clients.load(Ordering::SeqCst) == 0).then_some(());
+        eventually(PATIENCE, "the client's connections end", is_deserted).await;
+        self.calls_len()
     }
 
     /// Has the next call of `method` about which nothing is decided yet go wrong.
@@ -155,15 +182,32 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                let state = Arc::clone(&state);
+                let client = Client::new(&state);
                 connections.spawn(async move {
-                    let service = service_fn(move |request| answer(Arc::clone(&state), request));
+                    let state = &client.0;
+                    let service = service_fn(move |request| answer(Arc::clone(state), request));
                     // A client that goes away in the middle is a part of many tests.
                     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
             Some(_) = connections.join_next() => {}
         }
+    }
+}
+
+/// One connection, counted for as long as it lasts.
+struct Client(Arc<State>);
+
+impl Client {
+    fn new(state: &Arc<State>) -> Self {
+        state.clients.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

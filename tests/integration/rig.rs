@@ -86,7 +86,8 @@ impl Rig {
         act: Act<String>,
     ) -> oneshot::Receiver<Result<Receipt, DeliveryError>> {
         let (outcome, answer) = oneshot::channel();
-        let delivery = Delivery { action: action(conversation, act), outcome };
+        let delivery =
+            Delivery { action: action(conversation, act), key: 1, timeout: Duration::from_secs(30), outcome };
         self.deliveries.send(delivery).await.expect("a connector that runs");
         answer
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bothost::action::{Act, Effects};
 use bothost::clock::Timestamp;
+use bothost::delivery::{Order, Overflow};
 use bothost::event::{Conversation, ConversationKind, Event, EventKind, Message, User};
 use bothost::grants::ConnectorKey;
 use bothost::id::ContentHash;
@@ -14,7 +15,7 @@ use bothost::sandbox::{
     Attempt, CompileError, CompileLimits, Component, ComponentError, Fault, FaultKind, Guest, GuestContext, LoadSource,
     Sandbox, SandboxConfig, Services, StartReason,
 };
-use bothost::store::Store;
+use bothost::store::{OutboxSettings, Store, StoreOptions};
 use harness::guests;
 
 /// A sandbox with everything that guests need around it.
@@ -35,8 +36,9 @@ impl Wall {
             compile: CompileLimits::default(),
             instances: Some(16),
         });
-        let store = Store::open(dir.path(), 100).unwrap();
-        store.outbox().open(&ConnectorKey::shared(CONNECTOR.parse().unwrap()), 1_000_000);
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let outbox = OutboxSettings { len_max: 1_000_000, overflow: Overflow::Reject, order: Order::Priority };
+        store.outbox().open(&ConnectorKey::shared(CONNECTOR.parse().unwrap()), outbox);
         let guard = bothost::egress::AddressGuard::public_only();
         let services = Services { store, metrics: Arc::new(Metrics::new()), guard };
         Self { sandbox: sandbox.unwrap(), services, _dir: dir }

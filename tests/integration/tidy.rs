@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors of the house, lowest first. A module may name what stands on a lower floor, and its own submodules.
 const FLOORS: &[&[&str]] = &[
-    &["backoff", "board", "clock", "failpoint", "rate", "secret", "units"],
+    &["backoff", "board", "bytes_as_text", "clock", "failpoint", "rate", "secret", "units"],
     &["id", "limits"],
     &["document", "event", "grants"],
     &["action"],

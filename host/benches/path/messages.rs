@@ -177,7 +177,7 @@ async fn answer_all(mut arrived: mpsc::Receiver<Arrival>, deliveries: mpsc::Send
             let action = Action { via: origin, at: message.conversation, act: Act::Send { ticket, message: answer } };
             // What becomes of it is the outbox's business, which the floor has none of.
             let (outcome, _) = oneshot::channel();
-            if deliveries.send(Delivery { action, outcome }).await.is_err() {
+            if deliveries.send(Delivery { action, key: 0, timeout: Duration::from_secs(30), outcome }).await.is_err() {
                 return;
             }
         }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bothost::clock::Timestamp;
+use bothost::delivery::{Order, Overflow};
 use bothost::event;
 use bothost::grants::ConnectorKey;
 use bothost::id::ContentHash;
 use bothost::limits::{InstanceMode, Limits};
 use bothost::metrics::Metrics;
 use bothost::sandbox::{CompileLimits, Component, Guest, GuestContext, Load, Sandbox, SandboxConfig, Services};
-use bothost::store::Store;
+use bothost::store::{OutboxSettings, Store, StoreOptions};
 
 use super::floor::{self, GuestEvent};
 
@@ -38,8 +39,9 @@ impl Wall {
             compile: CompileLimits::default(),
             instances: Some(instances),
         });
-        let store = Store::open(dir.path(), 1_000).expect("a store");
-        store.outbox().open(&ConnectorKey::shared(CONNECTOR.parse().expect("a name")), 1_000);
+        let store = Store::open(dir.path(), StoreOptions::default()).expect("a store");
+        let outbox = OutboxSettings { len_max: 1_000, overflow: Overflow::Reject, order: Order::Priority };
+        store.outbox().open(&ConnectorKey::shared(CONNECTOR.parse().expect("a name")), outbox);
         let guard = bothost::egress::AddressGuard::public_only();
         let services = Services { store, metrics: Arc::new(Metrics::new()), guard };
         Self { sandbox: sandbox.expect("a sandbox"), services, dir }

@@ -1,4 +1,4 @@
-//! One attempt of one event: call the guest, then commit what it asked for or drop it.
+//! One attempt of one event: call the guest, then commit what it asked for, or drop it and write down what went wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,12 @@ use crate::alert::Alerts;
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::event::{Event, EventClass};
+use crate::failpoint::{self, Failpoint};
 use crate::id::BotName;
 use crate::metrics::{self, Metrics};
 use crate::sandbox::{Attempt, Fault, FaultKind, Guest, StartReason};
-use crate::store::{Claimed, Settled, Settlement, Store, Verdict};
+use crate::store::history::AttemptRecord;
+use crate::store::{Claimed, Settled, Settlement, Spent, Store, StoreError};
 
 /// How often a handler is run again at once because another event changed what it had read.
 const CONFLICT_RERUNS_MAX: u32 = 10;
@@ -18,6 +20,9 @@ const CONFLICT_RERUNS_MAX: u32 = 10;
 const RETRY_INITIAL: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 const RETRY_JITTER: f64 = 0.25;
+
+/// How long an event waits where the store cannot say what became of it.
+const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// What attempts need beside the guest.
 #[derive(Clone)]
@@ -37,35 +42,73 @@ pub(super) enum Ended {
     Well,
     /// It faulted; the event is tried again or given up.
     Faulted,
+    /// The store failed: the event waits as if nothing had been tried.
+    Undecided,
+}
+
+/// Why an attempt did not end well.
+enum Failed {
+    /// The bot's doing.
+    Fault { fault: Fault, spent: Spent },
+    /// The store's: no attempt of the bot's.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 impl Desk {
-    /// Runs one attempt of an event and settles it with the queue.
+    /// Runs one attempt of an event and writes down how it ended.
     pub(super) async fn attempt(&self, guest: &Guest, claimed: &Claimed) -> Ended {
-        let Some(event) = as_wanted(guest, &claimed.event) else {
-            self.store.queue().settle(claimed, Verdict::Done);
-            return Ended::Well;
+        let ended = match self.try_event(guest, claimed).await {
+            Ok(()) => return Ended::Well,
+            Err(Failed::Fault { fault, spent }) => self.give_back(claimed, &fault, spent).await,
+            Err(Failed::Store(error)) => Err(error),
         };
-        let waited = Timestamp::now().saturating_since(event.received_at);
-        let outcome = self.handle_and_commit(guest, &event, claimed, waited).await;
-        match outcome {
-            Ok(()) => {
-                self.store.queue().settle(claimed, Verdict::Done);
-                Ended::Well
-            }
-            Err(fault) => {
-                self.report_fault(&fault, &event, claimed.attempt);
-                self.store.queue().settle(claimed, self.after(&fault, claimed));
-                Ended::Faulted
+        match ended {
+            Ok(()) => Ended::Faulted,
+            Err(error) => {
+                self.undecided(claimed, &error);
+                Ended::Undecided
             }
         }
     }
 
-    /// Settles an event whose attempt panicked in the host.
-    pub(super) fn host_panicked(&self, claimed: &Claimed) {
+    /// Writes down that an attempt panicked in the host.
+    pub(super) async fn host_panicked(&self, claimed: &Claimed) -> Ended {
         let fault = Fault::new(FaultKind::Host, "the host panicked while it handled this event");
-        self.report_fault(&fault, &claimed.event, claimed.attempt);
-        self.store.queue().settle(claimed, self.after(&fault, claimed));
+        match self.give_back(claimed, &fault, Spent::default()).await {
+            Ok(()) => Ended::Faulted,
+            Err(error) => {
+                self.undecided(claimed, &error);
+                Ended::Undecided
+            }
+        }
+    }
+
+    async fn try_event(&self, guest: &Guest, claimed: &Claimed) -> Result<(), Failed> {
+        failpoint::reach(Failpoint::ClaimTaken);
+        let lost =
+            |message: String| Failed::Fault { fault: Fault::new(FaultKind::Host, message), spent: Spent::default() };
+        let event = match self.store.event_of(claimed).await {
+            Ok(Some(event)) => event,
+            Ok(None) => return Err(lost("the event is no longer stored".to_owned())),
+            Err(error @ StoreError::Corrupt { .. }) => return Err(lost(error.to_string())),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(event) = as_wanted(guest, &event) else {
+            self.store.dismiss(claimed).await;
+            return Ok(());
+        };
+        self.store.begin(claimed).await?;
+        if claimed.attempt > self.attempts_max {
+            return Err(lost("the host died while it handled this event, each time it tried".to_owned()));
+        }
+        let waited = Timestamp::now().saturating_since(event.received_at);
+        self.handle_and_commit(guest, &event, claimed, waited).await
     }
 
     async fn handle_and_commit(
@@ -74,23 +117,29 @@ impl Desk {
         event: &Event,
         claimed: &Claimed,
         waited: Duration,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Failed> {
+        let mut spent = Spent::default();
         for _ in 0..=CONFLICT_RERUNS_MAX {
+            failpoint::reach(Failpoint::GuestBefore);
             let attempt = guest.handle(event, claimed.attempt).await;
+            failpoint::reach(Failpoint::GuestAfter);
             self.measure(event.kind.class(), &attempt, waited);
-            let effects = attempt.outcome?;
+            spent = Spent { elapsed: attempt.elapsed, fuel: attempt.fuel };
+            let effects = attempt.outcome.map_err(|fault| Failed::Fault { fault, spent })?;
             let settlement = Settlement {
                 bot: &self.bot,
-                event: Some(event.id),
+                done: Some((claimed, spent)),
                 effects,
                 state_bytes_max: guest.limits().state,
+                reply_by: event.reply_deadline().map(|moment| (event.lane(), moment)),
                 now: Timestamp::now(),
             };
-            if self.commit(settlement).await? {
+            if self.commit(settlement, spent).await? {
                 return Ok(());
             }
         }
-        Err(Fault::new(FaultKind::Refused, "other events changed what it read, ten times in a row"))
+        let fault = Fault::new(FaultKind::Refused, "other events changed what it read, ten times in a row");
+        Err(Failed::Fault { fault, spent })
     }
 
     /// Runs `init` as a transaction of its own.
@@ -99,49 +148,76 @@ impl Desk {
             let effects = guest.init(reason).await.outcome?;
             let settlement = Settlement {
                 bot: &self.bot,
-                event: None,
+                done: None,
                 effects,
                 state_bytes_max: guest.limits().state,
+                reply_by: None,
                 now: Timestamp::now(),
             };
-            if self.commit(settlement).await? {
-                return Ok(());
+            match self.commit(settlement, Spent::default()).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Failed::Fault { fault, .. }) => return Err(fault),
+                Err(Failed::Store(error)) => {
+                    return Err(Fault::new(FaultKind::Host, format!("the store could not commit: {error}")));
+                }
             }
         }
         Err(Fault::new(FaultKind::Refused, "events changed what `init` read, ten times in a row"))
     }
 
     /// Commits what a call asked for. False: another event changed what it had read, so it has to run again.
-    async fn commit(&self, settlement: Settlement<'_>) -> Result<bool, Fault> {
-        match self.store.settle(settlement).await {
-            Ok(Settled::Done { alerts }) => {
+    async fn commit(&self, settlement: Settlement<'_>, spent: Spent) -> Result<bool, Failed> {
+        match self.store.settle(settlement).await? {
+            Settled::Done { alerts } => {
                 for change in alerts {
                     self.alerts.apply(&self.bot, change, Timestamp::now());
                 }
                 Ok(true)
             }
-            Ok(Settled::Conflict { .. }) => Ok(false),
-            Ok(Settled::Refused { reason }) => Err(Fault::new(FaultKind::Refused, reason)),
-            Err(error) => Err(Fault::new(FaultKind::Host, format!("the store could not commit: {error}"))),
+            // The operator has taken the event away; nothing of it takes effect.
+            Settled::Gone => Ok(true),
+            Settled::Conflict { .. } => Ok(false),
+            Settled::Refused { reason } => Err(Failed::Fault { fault: Fault::new(FaultKind::Refused, reason), spent }),
         }
     }
 
-    /// Decides what becomes of an event whose attempt faulted.
-    fn after(&self, fault: &Fault, claimed: &Claimed) -> Verdict {
-        if claimed.attempt < self.attempts_max {
-            let wait = Backoff::at(RETRY_INITIAL, RETRY_MAX, RETRY_JITTER, claimed.attempt, fastrand::f64());
-            return Verdict::Retry { due: Timestamp::now().saturating_add(wait) };
+    /// Writes an attempt down that faulted: the event is tried again, or is a dead letter.
+    async fn give_back(&self, claimed: &Claimed, fault: &Fault, spent: Spent) -> Result<(), StoreError> {
+        self.report_fault(fault, claimed);
+        let now = Timestamp::now();
+        let wait = Backoff::at(RETRY_INITIAL, RETRY_MAX, RETRY_JITTER, claimed.attempt, fastrand::f64());
+        let retry = (claimed.attempt < self.attempts_max).then(|| Timestamp::steady().saturating_add(wait));
+        let record = AttemptRecord {
+            attempt: claimed.attempt,
+            at: now,
+            elapsed: spent.elapsed,
+            fuel: spent.fuel,
+            outcome: fault.kind.as_str().to_owned(),
+            message: fault.to_string(),
+            backtrace: fault.backtrace.join("\n"),
+        };
+        self.store.fail(claimed, record, retry).await?;
+        if retry.is_none() {
+            self.metrics.dead_letter(&self.bot);
+            let (bot, attempts) = (&self.bot, claimed.attempt);
+            tracing::error!(%bot, attempts, %fault, "an event was given up: it is a dead letter now");
         }
-        self.metrics.dead_letter(&self.bot);
-        let (bot, event, attempts) = (&self.bot, claimed.event.id, claimed.attempt);
-        tracing::error!(%bot, %event, attempts, %fault, "an event was given up: every attempt failed");
-        Verdict::Done
+        Ok(())
     }
 
-    fn report_fault(&self, fault: &Fault, event: &Event, attempt: u32) {
+    /// Leaves an event waiting whose end the store could not take. It is no attempt: nothing of it took effect.
+    fn undecided(&self, claimed: &Claimed, error: &StoreError) {
+        let (bot, error) = (&self.bot, error as &dyn std::error::Error);
+        tracing::warn!(%bot, error, "the store failed; the event waits");
+        self.store.queue().unclaim(claimed, Some(Timestamp::steady().saturating_add(STORE_RETRY)));
+    }
+
+    fn report_fault(&self, fault: &Fault, claimed: &Claimed) {
         self.metrics.fault(&self.bot, fault.kind.as_str());
         let backtrace = fault.backtrace.join("\n");
-        tracing::warn!(bot = %self.bot, event = %event.id, attempt, %fault, backtrace, "a call failed");
+        let event = claimed.event_id().map(|id| id.to_string());
+        tracing::warn!(bot = %self.bot, event, attempt = claimed.attempt, %fault, backtrace, "a call failed");
     }
 
     fn measure(&self, class: EventClass, attempt: &Attempt, waited: Duration) {

@@ -15,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::id::BotName;
 use crate::sandbox::{Fault, Guest, StartReason};
-use crate::store::{Claimed, Verdict};
+use crate::store::Claimed;
 
 /// Waits between two tries of an `init` that fails.
 const INIT_RETRY_INITIAL: Duration = Duration::from_millis(500);
@@ -89,7 +89,7 @@ impl Task {
         let Some(guest) = &self.serving else { return };
         let room = guest.limits().in_flight as usize;
         while self.at_work.len() < room {
-            let Some(claimed) = self.desk.store.queue().claim(&self.desk.bot, Timestamp::now()) else { return };
+            let Some(claimed) = self.desk.store.queue().claim(&self.desk.bot, Timestamp::steady()) else { return };
             let (desk, guest, event) = (self.desk.clone(), Arc::clone(guest), claimed.clone());
             let task = self.work.spawn(async move { Done::Event(desk.attempt(&guest, &event).await) });
             self.at_work.insert(task.id(), claimed);
@@ -141,13 +141,17 @@ impl Task {
             }
             Ok((_, Done::Init { guest, result })) => self.init_ended(&guest, result),
             Err(error) => match self.at_work.remove(&error.id()) {
-                Some(claimed) => {
-                    self.desk.host_panicked(&claimed);
-                    self.count(&Ended::Faulted);
-                }
+                Some(claimed) => self.panicked(claimed),
                 None => self.init_panicked(),
             },
         }
+    }
+
+    /// Has it written down that an attempt panicked in the host. The event stays at work until that is done.
+    fn panicked(&mut self, claimed: Claimed) {
+        let (desk, event) = (self.desk.clone(), claimed.clone());
+        let task = self.work.spawn(async move { Done::Event(desk.host_panicked(&event).await) });
+        self.at_work.insert(task.id(), claimed);
     }
 
     /// Lets a version serve whose `init` ended well; tries one again that failed.
@@ -197,7 +201,7 @@ impl Task {
 
     /// When something is due: a lane's next attempt, the next try of `init`, a warm instance that may be idle.
     fn wake_at(&self) -> Option<tokio::time::Instant> {
-        let now = (tokio::time::Instant::now(), Timestamp::now());
+        let now = (tokio::time::Instant::now(), Timestamp::steady());
         // Without room for it, a lane that is due would only wake the task again and again.
         let has_room = self.serving.as_ref().filter(|guest| self.at_work.len() < guest.limits().in_flight as usize);
         let retry = has_room.and_then(|_| self.desk.store.queue().next_due(&self.desk.bot));
@@ -233,6 +237,7 @@ impl Task {
         self.status.send_modify(|status| match ended {
             Ended::Well => status.handled += 1,
             Ended::Faulted => status.faults += 1,
+            Ended::Undecided => {}
         });
     }
 
@@ -263,7 +268,7 @@ impl Drop for Task {
     /// A task that is aborted leaves its claims to the next one.
     fn drop(&mut self) {
         for claimed in self.at_work.values() {
-            self.desk.store.queue().settle(claimed, Verdict::Unclaim);
+            self.desk.store.queue().unclaim(claimed, None);
         }
     }
 }

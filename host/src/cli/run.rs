@@ -73,6 +73,6 @@ fn report(drained: Drained) {
     if drained == Drained::default() {
         tracing::info!("stopped, nothing left undone");
     } else {
-        tracing::warn!(events, actions, "stopped with events and actions undone; the queue is in memory, so they are lost");
+        tracing::info!(events, actions, "stopped with events and actions undone; the next start takes them up");
     }
 }

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::action::Priority;
-use crate::connector::ConnectorConfig;
 use crate::connector::console::ConsoleConfig;
 use crate::connector::onebot::{OneBotConfig, Transport};
+use crate::connector::{ConnectorConfig, PaceChoice};
 use crate::grants::{DirGrant, Reach, SharedReach};
 use crate::limits::{InstanceMode, LimitsPatch};
 
@@ -147,6 +147,7 @@ fn every_connector_reads_as_written() {
         transport: Transport::Reverse { listen: "127.0.0.1:6700".parse().unwrap(), path: "/ws".to_owned() },
         access_token: Some(Secret::new("literal")),
         reconnect_max: Duration::from_secs(45),
+        pace: PaceChoice::Off,
         stall_timeout: Duration::from_secs(50),
     });
     assert_eq!(connector("qq").value, expected);

@@ -61,8 +61,8 @@ impl ConnectorConfig {
     /// Returns how much the platform takes.
     pub fn pace(&self) -> PaceLimits {
         match self {
-            Self::Telegram(_) => telegram::PACE,
-            Self::OneBot(_) => onebot::PACE,
+            Self::Telegram(config) => telegram::PACE.chosen(config.pace),
+            Self::OneBot(config) => onebot::PACE.chosen(config.pace),
             Self::Console(_) | Self::Scripted(_) => PaceLimits::NONE,
         }
     }
@@ -104,6 +104,7 @@ mod tests {
         let pace = |kind, table| check(kind, table).unwrap().pace();
         assert_eq!(pace(Kind::Console, ""), PaceLimits::NONE);
         assert_eq!(pace(Kind::Telegram, "token = \"1:a\""), telegram::PACE);
+        assert_eq!(pace(Kind::Telegram, "token = \"1:a\"\npace = \"off\""), PaceLimits::NONE);
         assert_eq!(pace(Kind::OneBot, "mode = \"forward\"\nurl = \"ws://127.0.0.1:6700\""), onebot::PACE);
     }
 

@@ -139,7 +139,7 @@ async fn show(
                 let _ = write(&mut output, "> ").await;
             }
             delivery = deliveries.recv() => {
-                let Some(Delivery { action, outcome }) = delivery else { break };
+                let Some(Delivery { action, outcome, .. }) = delivery else { break };
                 let mut text = describe(&action);
                 if is_shown {
                     // Over the prompt that stands there, and a new one below.

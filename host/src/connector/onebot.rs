@@ -50,7 +50,7 @@ pub(super) async fn run(config: OneBotConfig, ports: Ports) {
     // The sockets stay open until the deliveries at hand have their answers.
     let sockets = CancellationToken::new();
     let deliver = async {
-        deliveries::carry_out(deliveries, &cancel, |action| act::carry_out(&account, action)).await;
+        deliveries::carry_out(deliveries, &cancel, |action, timeout| act::carry_out(&account, action, timeout)).await;
         cancel.cancelled().await;
         sockets.cancel();
     };

@@ -22,7 +22,8 @@ const REMEMBERED_MAX: usize = 100_000;
 /// Returns a connector of this name and the handle that drives it.
 pub fn scripted(name: ConnectorName) -> (Scripted, ScriptedHandle) {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT_MAX);
-    let stage = Arc::new(Stage { script: Mutex::default(), delivered: watch::Sender::new(0) });
+    let (delivered, link) = (watch::Sender::new(0), watch::Sender::new(Link::Connected));
+    let stage = Arc::new(Stage { script: Mutex::default(), delivered, link });
     let connector = Scripted { injections: Arc::new(AsyncMutex::new(receiver)), stage: Arc::clone(&stage) };
     (connector, ScriptedHandle { name, sender, stage })
 }
@@ -65,6 +66,8 @@ struct Stage {
     script: Mutex<Script>,
     /// How many actions were delivered since the start.
     delivered: watch::Sender<u64>,
+    /// How the connector is to stand with its platform.
+    link: watch::Sender<Link>,
 }
 
 #[derive(Debug, Default)]
@@ -100,10 +103,18 @@ impl Scripted {
     pub(super) async fn run(self, ports: Ports) {
         let Ports { inbox, deliveries, status, cancel, .. } = ports;
         let mut injections = self.injections.lock().await;
-        status.publish(Link::Connected);
+        let mut link = self.stage.link.subscribe();
+        let follow = async {
+            loop {
+                status.publish(link.borrow_and_update().clone());
+                // The sender lives as long as the stage.
+                let _ = link.changed().await;
+            }
+        };
+        let follow = cancel.run_until_cancelled(follow);
         let receive = cancel.run_until_cancelled(receive(&mut injections, &inbox));
-        let deliver = deliveries::carry_out(deliveries, &cancel, |action| async { self.stage.deliver(action) });
-        tokio::join!(receive, deliver);
+        let deliver = deliveries::carry_out(deliveries, &cancel, |action, _| async { self.stage.deliver(action) });
+        tokio::join!(receive, deliver, follow);
         status.publish(Link::Stopped);
     }
 }
@@ -177,6 +188,11 @@ impl ScriptedHandle {
             title: None,
             thread: None,
         }
+    }
+
+    /// Lets the platform be lost, or come back.
+    pub fn set_link(&self, link: Link) {
+        self.stage.link.send_replace(link);
     }
 
     /// Decides what becomes of the delivery after those that are already decided. Undecided ones succeed.

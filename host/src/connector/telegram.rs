@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, de};
 use self::api::Api;
 use self::poll::Poller;
 use super::link::Reconnect;
-use super::{PaceLimits, Ports, deliveries};
+use super::{PaceChoice, PaceLimits, Ports, deliveries};
 use crate::egress::{AddressGuard, HttpClient, HttpUrl};
 use crate::rate::Quota;
 use crate::secret::Secret;
@@ -44,6 +44,8 @@ pub struct TelegramConfig {
     pub stall_timeout: Duration,
     /// The longest wait between two tries.
     pub reconnect_max: Duration,
+    /// Whether what is sent keeps to the platform's limits.
+    pub pace: PaceChoice,
 }
 
 /// The table as it is written.
@@ -62,6 +64,8 @@ struct Table {
     stall_timeout: Option<Duration>,
     #[serde(default = "default_reconnect_max", deserialize_with = "units::positive_duration")]
     reconnect_max: Duration,
+    #[serde(default)]
+    pace: PaceChoice,
 }
 
 fn default_api_url() -> HttpUrl {
@@ -125,6 +129,7 @@ impl TryFrom<Table> for TelegramConfig {
             poll_timeout: table.poll_timeout,
             stall_timeout,
             reconnect_max: table.reconnect_max,
+            pace: table.pace,
         })
     }
 }
@@ -136,6 +141,6 @@ pub(super) async fn run(config: TelegramConfig, ports: Ports) {
     let api = Api::new(client, config.token.clone());
     let link = Reconnect::new(status, config.reconnect_max);
     let poller = Poller::new(&api, &config, &name, &inbox, &cancel);
-    let deliver = deliveries::carry_out(deliveries, &cancel, |action| send::carry_out(&api, action));
+    let deliver = deliveries::carry_out(deliveries, &cancel, |action, timeout| send::carry_out(&api, action, timeout));
     tokio::join!(poller.run(link), deliver);
 }

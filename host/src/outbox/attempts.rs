@@ -4,12 +4,17 @@
 
 use std::time::Duration;
 
-use super::{RATE_LIMIT_WAIT_MAX, RETRY_INITIAL, RETRY_JITTER, RETRY_MAX};
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::connector::DeliveryError;
 use crate::delivery::OnUncertain;
 
+/// The requirements' waits between two tries.
+const RETRY_INITIAL: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+const RETRY_JITTER: f64 = 0.25;
+/// Longest wait that a platform can impose by `retry_after`.
+const RATE_LIMIT_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// How long the first call for an entry may go without an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that any may.
@@ -27,7 +32,7 @@ pub struct Attempts {
 /// What an entry's fate depends on besides the error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// When it stops being worth it; see [`deadline`].
+    /// When it stops being worth it.
     pub deadline: Timestamp,
     /// What becomes of it when it was perhaps delivered.
     pub on_uncertain: OnUncertain,
@@ -122,13 +127,8 @@ impl Attempts {
 /// Returns how long a call may go without an answer after so many that had none; without one by then it counts as
 /// [`DeliveryError::Uncertain`]. Grows by its first length with each: a platform that is slow is not mended by asking it more
 /// often, and an answer that comes late is worth more than a message that comes twice.
-pub fn delivery_timeout(unanswered: u32) -> Duration {
+fn delivery_timeout(unanswered: u32) -> Duration {
     TIMEOUT.saturating_mul(unanswered.saturating_add(1)).min(TIMEOUT_MAX)
-}
-
-/// Returns when an entry stops being worth delivering: when it expires, or when the platform takes no answer any more.
-pub fn deadline(expires_at: Timestamp, reply_deadline: Option<Timestamp>) -> Timestamp {
-    reply_deadline.map_or(expires_at, |deadline| deadline.min(expires_at))
 }
 
 /// Returns whether an entry that can leave after `wait` at the earliest leaves in time. One that does not is given up at once:
@@ -243,14 +243,6 @@ mod tests {
             let found = Attempts::default().failed(&error, &terms(ttl, policy), NOW, MIDDLE);
             assert_eq!(found, expected, "{error} with {ttl:?} left");
         }
-    }
-
-    #[test]
-    fn the_earlier_of_two_deadlines_counts() {
-        let at = Timestamp::from_millis;
-        assert_eq!(deadline(at(10), None), at(10));
-        assert_eq!(deadline(at(10), Some(at(5))), at(5));
-        assert_eq!(deadline(at(10), Some(at(15))), at(10));
     }
 
     #[test]

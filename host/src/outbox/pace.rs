@@ -116,6 +116,11 @@ impl Chat {
 }
 
 impl Pace {
+    /// Returns when the connector as a whole takes the next act: now, or later.
+    pub fn token_free_at(&self, now: Instant) -> Instant {
+        self.token.earliest(now)
+    }
+
     /// Returns the pace of a connector that was not used yet.
     pub fn new(limits: PaceLimits) -> Self {
         let token = Budget::of(limits.token);
@@ -162,11 +167,6 @@ impl Pace {
             // Rather too much is held back than what the platform said is forgotten.
             None => self.token.hold(until),
         }
-    }
-
-    /// Lets nothing more out before `until`, as the platform said of the connector as a whole.
-    pub fn hold_token(&mut self, until: Instant) {
-        self.token.hold(until);
     }
 
     fn chat_quota(&self, kind: ConversationKind) -> Option<Quota> {
@@ -301,14 +301,6 @@ mod tests {
         }
         assert_eq!(pace.ask(&group("b"), Toll::Message, now), Ok(()));
         assert_eq!(pace.ask(&group("a"), Toll::Message, until), Ok(()));
-    }
-
-    #[test]
-    fn a_hold_of_the_token_holds_every_chat() {
-        let (mut pace, now) = (Pace::new(LIMITS), Instant::now());
-        pace.hold_token(now + 3 * SECOND);
-        assert_eq!(pace.ask(&direct("a"), Toll::Request, now), Err(now + 3 * SECOND));
-        assert_eq!(pace.ask(&direct("a"), Toll::Message, now + 3 * SECOND), Ok(()));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connector::{Link, Status};
+use crate::connector::{Link, PaceLimits, Status};
 
 /// A backlog up to this long is no flood: it leaves at once. As many as are delivered side by side.
 const BACKLOG_SMALL: usize = 16;
@@ -30,6 +30,8 @@ pub struct Replay {
     gate: Gate,
     /// How often the connector had connected when its status was last seen.
     connections: u64,
+    /// Whether a backlog leaves at a growing pace; else at once.
+    has_ramp: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +59,10 @@ pub enum Wait {
 }
 
 impl Replay {
-    /// Returns the replay of a connector whose status was not seen yet: nothing leaves.
-    pub fn new() -> Self {
-        Self { gate: Gate::Closed, connections: 0 }
+    /// Returns the replay of a connector whose status was not seen yet: nothing leaves. Where the platform sets no limits, or the
+    /// operator wants none kept, there is no ramp.
+    pub fn new(limits: &PaceLimits) -> Self {
+        Self { gate: Gate::Closed, connections: 0, has_ramp: *limits != PaceLimits::NONE }
     }
 
     /// Takes in the connector's status. `backlog` is how many entries wait at this moment. The same status again changes
@@ -68,7 +71,7 @@ impl Replay {
         let is_new = status.connections != self.connections;
         self.connections = status.connections;
         match &status.link {
-            Link::Connected if is_new || self.gate == Gate::Closed => self.gate = opened(now, backlog),
+            Link::Connected if is_new || self.gate == Gate::Closed => self.gate = self.opened(now, backlog),
             Link::Connected => {}
             Link::Connecting | Link::BackingOff { .. } | Link::AuthFailed { .. } => self.gate = Gate::Closed,
             // Its input has ended and it still delivers; or it was told to stop, then it is not asked for long.
@@ -104,18 +107,23 @@ impl Replay {
     pub fn left(&mut self, backlog: usize, now: Instant) {
         match &mut self.gate {
             // The try after a refusal. If it goes well the rest follows as after a connection.
-            Gate::Refused { .. } => {
+            Gate::Refused { .. } if self.has_ramp => {
                 self.gate = Gate::Ramp { since: now, backlog: backlog.max(BACKLOG_SMALL + 1), left: 1 };
             }
+            Gate::Refused { .. } => self.gate = Gate::Open,
             Gate::Ramp { since, .. } if now.saturating_duration_since(*since) >= RAMP => self.gate = Gate::Open,
             Gate::Ramp { left, .. } => *left += 1,
             Gate::Open | Gate::Closed => {}
         }
     }
-}
 
-fn opened(now: Instant, backlog: usize) -> Gate {
-    if backlog <= BACKLOG_SMALL { Gate::Open } else { Gate::Ramp { since: now, backlog, left: 0 } }
+    fn opened(&self, now: Instant, backlog: usize) -> Gate {
+        if backlog <= BACKLOG_SMALL || !self.has_ramp {
+            Gate::Open
+        } else {
+            Gate::Ramp { since: now, backlog, left: 0 }
+        }
+    }
 }
 
 /// Returns the earliest moment at which the next entry may leave, if the connector is connected since then, `backlog` entries
@@ -137,10 +145,12 @@ fn leaves_at(connected_since: Instant, backlog: usize, left: u64) -> Instant {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use crate::rate::Quota;
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);
     const MANY: usize = 1000;
+    const LIMITS: PaceLimits = PaceLimits { token: Some(Quota::new(30, SECOND, 1)), ..PaceLimits::NONE };
 
     fn status(link: Link, connections: u64) -> Status {
         Status { link, since: Timestamp::from_millis(0), connections, listening: None }
@@ -155,7 +165,7 @@ mod tests {
     }
 
     fn connected_with(backlog: usize, now: Instant) -> Replay {
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(&LIMITS);
         replay.observe(&connected(1), backlog, now);
         replay
     }
@@ -178,9 +188,19 @@ mod tests {
     }
 
     #[test]
+    fn without_limits_a_backlog_leaves_at_once() {
+        let (mut replay, now) = (Replay::new(&PaceLimits::NONE), Instant::now());
+        replay.observe(&connected(1), MANY, now);
+        for _ in 0..MANY {
+            assert_eq!(replay.ask(now), Ok(()));
+            replay.left(MANY, now);
+        }
+    }
+
+    #[test]
     fn nothing_leaves_while_the_connector_is_not_connected() {
         let now = Instant::now();
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(&LIMITS);
         assert_eq!(replay.ask(now), Err(Wait::Link));
         let auth_failed = status(Link::AuthFailed { error: "x".to_owned() }, 0);
         for status in [status(Link::Connecting, 0), lost(0), auth_failed] {
@@ -199,7 +219,7 @@ mod tests {
         let mut replay = connected_with(0, now);
         replay.observe(&status(Link::Stopped, 1), MANY, now);
         assert_eq!(replay.ask(now), Ok(()));
-        let mut unseen = Replay::new();
+        let mut unseen = Replay::new(&LIMITS);
         unseen.observe(&status(Link::Stopped, 1), MANY, now);
         assert_eq!(unseen.ask(now), Ok(()));
     }

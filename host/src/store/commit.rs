@@ -59,18 +59,13 @@ pub enum Committed {
         /// Its key.
         key: String,
     },
+    /// The event that it ends is no longer the bot's to handle.
+    Gone,
     /// The bot would have more than [`TIMERS_MAX`] timers.
     TooManyTimers {
         /// How many it may have.
         allowed: u32,
     },
-}
-
-impl Commit {
-    /// Returns whether there is nothing to check and nothing to write.
-    pub(super) fn is_empty(&self) -> bool {
-        self.reads.is_empty() && self.state.is_empty() && self.timers.is_empty()
-    }
 }
 
 /// Why two numbers have no sum.

@@ -14,6 +14,12 @@ pub enum RecordKind {
     State,
     /// A bot's timer.
     Timer,
+    /// What happened.
+    Event,
+    /// What a bot has to do with an event.
+    Queued,
+    /// What a bot asked of a platform.
+    Action,
 }
 
 impl std::fmt::Display for RecordKind {
@@ -21,6 +27,9 @@ impl std::fmt::Display for RecordKind {
         f.write_str(match self {
             Self::State => "state key",
             Self::Timer => "timer",
+            Self::Event => "event",
+            Self::Queued => "queued event",
+            Self::Action => "action",
         })
     }
 }

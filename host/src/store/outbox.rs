@@ -1,20 +1,36 @@
-//! Actions that are committed and not yet delivered, connector by connector, and the platform's ids of what was sent. In
-//! memory: what is in here is lost when the process ends.
+//! Which action a connector carries out next: the order of what is in the durable outbox, kept in memory. In order within a
+//! conversation and class of priority, side by side across them. Every change follows one on disk; only taking is in memory alone.
+//!
+//! The bodies of actions are kept as long as they fit into [`BODIES_BYTES_MAX`]; the others are read when they are taken.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use crate::action::Action;
+use super::lanes::{LaneId, Lanes};
+use crate::action::{Action, Priority};
 use crate::clock::Timestamp;
-use crate::event::LaneKey;
+use crate::delivery::{Loser, Order, Overflow};
 use crate::grants::ConnectorKey;
-use crate::id::{BotName, EventId, Ticket};
+use crate::id::{BotName, Ticket};
 
-/// How many tickets are remembered; the oldest is forgotten first.
-const TICKETS_MAX: usize = 100_000;
+/// Bytes of actions that are kept in memory.
+const BODIES_BYTES_MAX: u64 = 64 << 20;
+
+/// How one connector's outbox behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxSettings {
+    /// Entries that it takes. Handlers that had begun when it filled up may still commit, so that it can hold somewhat more
+    /// where what comes too much is rejected.
+    pub len_max: usize,
+    /// What gives way when it is full.
+    pub overflow: Overflow,
+    /// Whether priorities count.
+    pub order: Order,
+}
 
 /// All outboxes.
 #[derive(Debug, Default)]
@@ -27,37 +43,40 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Inner {
     connectors: HashMap<ConnectorKey, Waiting>,
-    platform_ids: HashMap<Ticket, String>,
-    /// The remembered tickets, oldest first.
-    tickets: VecDeque<Ticket>,
+    bytes_in_memory: u64,
 }
 
-#[derive(Debug)]
+/// What waits for one connector.
+#[derive(Debug, Default)]
 struct Waiting {
-    entries: VecDeque<Entry>,
-    /// Taken out and not yet settled.
-    at_work: usize,
-    capacity: usize,
+    lanes: Lanes<Entry>,
+    /// None: no connector of that name runs. What was committed for one that did waits for it to come back.
+    settings: Option<OutboxSettings>,
     work: Arc<Notify>,
 }
 
 /// One action that waits for delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Entry {
+    /// Its place in the order of all actions.
+    pub id: u64,
     /// The bot that asked for it.
     pub bot: BotName,
-    /// The event it belongs to; none: the bot's `init`.
-    pub event: Option<EventId>,
-    /// What to do.
-    pub action: Action,
+    /// The connector that is to carry it out.
+    pub via: ConnectorKey,
+    /// What edits and replies call the message that it sends, if it sends one.
+    pub ticket: Option<Ticket>,
+    /// When it stops being worth delivering; none: after the connector's own time.
+    pub expires_at: Option<Timestamp>,
     /// When it was committed.
     pub committed_at: Timestamp,
+    /// Tries that were made.
+    pub attempts: u32,
+    /// What to do; none: it is on disk only, see [`Store::action_of`](super::Store::action_of).
+    pub action: Option<Arc<Action>>,
+    pub(super) lane: LaneId,
+    pub(super) bytes: u32,
 }
-
-/// There is no such connector any more.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the connector {0} was removed")]
-pub struct ConnectorGone(ConnectorKey);
 
 /// Whether an outbox takes more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,78 +89,170 @@ pub enum OutboxRoom {
     Unknown,
 }
 
-impl Entry {
-    /// Returns what deliveries keep their order within.
-    pub fn lane(&self) -> LaneKey {
-        LaneKey::conversation(&self.action.at)
-    }
+/// What an outbox does about an entry that is about to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It takes it.
+    Taken,
+    /// It takes it, and this one gives way.
+    Displaces { lane: LaneId, id: u64 },
+    /// It is full, and the entry is the one to give way.
+    Overflows,
+    /// There is no such connector any more.
+    ConnectorGone,
 }
 
 impl Outbox {
-    /// Makes an outbox for a connector; one that is there keeps its entries. Handlers that had begun when it filled up may
-    /// still commit, so it can hold somewhat more than `capacity`.
-    pub fn open(&self, key: &ConnectorKey, capacity: usize) {
+    /// Makes an outbox for a connector, or gives the one that is there these settings; its entries stay.
+    pub fn open(&self, key: &ConnectorKey, settings: OutboxSettings) {
+        self.lock().connectors.entry(key.clone()).or_default().settings = Some(settings);
+    }
+
+    /// Removes a connector's outbox from memory and returns the ids of the entries that were not at work.
+    pub(super) fn close(&self, key: &ConnectorKey) -> Vec<u64> {
         let mut inner = self.lock();
-        let waiting = inner.connectors.entry(key.clone()).or_insert_with(|| Waiting {
-            entries: VecDeque::new(),
-            at_work: 0,
-            capacity,
-            work: Arc::default(),
-        });
-        waiting.capacity = capacity;
-    }
-
-    /// Removes a connector's outbox and returns how many entries it had.
-    pub fn close(&self, key: &ConnectorKey) -> usize {
-        let removed = self.lock().connectors.remove(key);
-        self.settled.notify_waiters();
-        removed.map_or(0, |waiting| waiting.entries.len())
-    }
-
-    /// Returns whether a connector's outbox takes more.
-    pub fn room(&self, key: &ConnectorKey) -> OutboxRoom {
-        match self.lock().connectors.get(key) {
-            None => OutboxRoom::Unknown,
-            Some(waiting) if waiting.entries.len() < waiting.capacity => OutboxRoom::Free,
-            Some(_) => OutboxRoom::Full,
-        }
-    }
-
-    /// Adds an entry at the end of its connector's outbox.
-    ///
-    /// # Errors
-    ///
-    /// Its connector is gone, and the entry with it.
-    pub fn push(&self, entry: Entry) -> Result<(), ConnectorGone> {
-        let mut inner = self.lock();
-        let Some(waiting) = inner.connectors.get_mut(&entry.action.via) else {
-            return Err(ConnectorGone(entry.action.via));
-        };
-        waiting.entries.push_back(entry);
+        let Some(waiting) = inner.connectors.remove(key) else { return Vec::new() };
+        let idle: Vec<_> = waiting.lanes.idle().map(|(_, entry)| entry.id).collect();
+        waiting.lanes.into_things().for_each(|entry| inner.forget(&entry));
+        drop(inner);
         waiting.work.notify_one();
-        Ok(())
+        self.settled.notify_waiters();
+        idle
     }
 
-    /// Takes the first entry of a connector's outbox whose conversation is not among the `busy`; [`Outbox::settled`] says when
-    /// it is done with.
-    pub fn take(&self, key: &ConnectorKey, busy: &HashSet<LaneKey>) -> Option<Entry> {
+    /// Returns whether a connector's outbox takes more. One that lets something give way always does.
+    pub fn room(&self, key: &ConnectorKey) -> OutboxRoom {
+        match self.lock().connectors.get(key).and_then(|waiting| Some((waiting, waiting.settings?))) {
+            None => OutboxRoom::Unknown,
+            Some((waiting, settings)) if settings.overflow == Overflow::Reject => {
+                if waiting.lanes.len() < settings.len_max { OutboxRoom::Free } else { OutboxRoom::Full }
+            }
+            Some(_) => OutboxRoom::Free,
+        }
+    }
+
+    /// Decides about an entry that is about to be committed, with `ahead` more of the same transaction before it.
+    pub(super) fn admit(&self, key: &ConnectorKey, priority: Priority, ahead: usize) -> Admission {
+        let inner = self.lock();
+        let Some((waiting, settings)) = inner.connectors.get(key).and_then(|found| Some((found, found.settings?)))
+        else {
+            return Admission::ConnectorGone;
+        };
+        if waiting.lanes.len() + ahead < settings.len_max {
+            return Admission::Taken;
+        }
+        let mut idle: Vec<_> = waiting.lanes.idle().map(|(lane, entry)| (lane, entry.id)).collect();
+        idle.sort_unstable_by_key(|(_, id)| *id);
+        match settings.overflow.loser(idle.into_iter().map(|found| (found, found.0.priority)), priority) {
+            // The handler was told that there was room.
+            Loser::Call => Admission::Taken,
+            Loser::Newcomer => Admission::Overflows,
+            Loser::Waiting((lane, id)) => Admission::Displaces { lane: lane.clone(), id },
+        }
+    }
+
+    /// Lets an entry be taken that is on disk now. With `due`, not before then.
+    pub(super) fn push(&self, mut entry: Entry, due: Option<Timestamp>) {
         let mut inner = self.lock();
-        let waiting = inner.connectors.get_mut(key)?;
-        let first = waiting.entries.iter().position(|entry| busy.is_empty() || !busy.contains(&entry.lane()))?;
-        let entry = waiting.entries.remove(first)?;
-        waiting.at_work += 1;
-        Some(entry)
+        if entry.action.is_some() {
+            if inner.bytes_in_memory + u64::from(entry.bytes) > BODIES_BYTES_MAX {
+                entry.action = None;
+            } else {
+                inner.bytes_in_memory += u64::from(entry.bytes);
+            }
+        }
+        let waiting = inner.connectors.entry(entry.via.clone()).or_default();
+        if waiting.settings.is_some_and(|settings| settings.order == Order::Fifo) {
+            entry.lane.priority = Priority::default();
+        }
+        let lane = entry.lane.clone();
+        match due {
+            Some(due) => waiting.lanes.push_held(lane, entry, due),
+            None => waiting.lanes.push(lane, entry),
+        }
+        waiting.work.notify_one();
     }
 
-    /// Says that an entry that was taken is done with.
-    pub fn settled(&self, key: &ConnectorKey) {
-        if let Some(waiting) = self.lock().connectors.get_mut(key) {
-            waiting.at_work = waiting.at_work.saturating_sub(1);
+    /// Drops an entry from memory that is lost on disk. One that is at work stays.
+    pub(super) fn remove(&self, key: &ConnectorKey, lane: &LaneId, id: u64) {
+        let mut inner = self.lock();
+        let removed =
+            inner.connectors.get_mut(key).and_then(|waiting| waiting.lanes.remove(lane, |entry| entry.id == id));
+        if let Some(entry) = removed {
+            inner.forget(&entry);
+            self.settled.notify_waiters();
+        }
+    }
+
+    /// Returns the entries of a connector that are not at work and not worth delivering any more by `now`: those whose own time is
+    /// over, or, where they name none, `ttl` after their commit.
+    pub(super) fn expired(&self, key: &ConnectorKey, ttl: Duration, now: Timestamp) -> Vec<(LaneId, u64)> {
+        let inner = self.lock();
+        let Some(waiting) = inner.connectors.get(key) else { return Vec::new() };
+        let is_over = |entry: &Entry| entry.expires_at.unwrap_or(entry.committed_at.saturating_add(ttl)) <= now;
+        let over = waiting.lanes.idle().filter(|(_, entry)| is_over(entry));
+        over.map(|(lane, entry)| (lane.clone(), entry.id)).collect()
+    }
+
+    /// Returns whether the message of this ticket is still to be delivered.
+    pub(super) fn awaits(&self, ticket: Ticket) -> bool {
+        let inner = self.lock();
+        inner.connectors.values().any(|waiting| waiting.lanes.all().any(|entry| entry.ticket == Some(ticket)))
+    }
+
+    /// Returns where an entry waits that is not at work.
+    pub(super) fn find(&self, id: u64) -> Option<(ConnectorKey, LaneId)> {
+        let inner = self.lock();
+        inner.connectors.iter().find_map(|(key, waiting)| {
+            let (lane, _) = waiting.lanes.idle().find(|(_, entry)| entry.id == id)?;
+            Some((key.clone(), lane.clone()))
+        })
+    }
+
+    /// Takes the next entry of a connector's outbox that can be delivered now. Nothing else of its conversation and class is
+    /// taken until it is settled, held or put back.
+    pub fn take(&self, key: &ConnectorKey, now: Timestamp) -> Option<Entry> {
+        let mut inner = self.lock();
+        let (_, entry) = inner.connectors.get_mut(key)?.lanes.take(now)?;
+        Some(entry.clone())
+    }
+
+    /// Puts an entry that was taken back until `due`, with one more try on its account or not.
+    pub fn hold(&self, entry: &Entry, due: Timestamp, attempts: u32) {
+        self.with_lane(entry, |lanes| {
+            if let Some(held) = lanes.at_work_in(&entry.lane) {
+                held.attempts = attempts;
+            }
+            lanes.hold(&entry.lane, due);
+        });
+    }
+
+    /// Puts an entry that was taken back as if it had not been.
+    pub fn put_back(&self, entry: &Entry) {
+        self.with_lane(entry, |lanes| lanes.put_back(&entry.lane));
+    }
+
+    /// Removes an entry that was taken: it has its end on disk.
+    pub(super) fn finish(&self, entry: &Entry) {
+        let mut finished = None;
+        self.with_lane(entry, |lanes| finished = lanes.finish(&entry.lane));
+        if let Some(entry) = finished {
+            self.lock().forget(&entry);
         }
         self.settled.notify_waiters();
     }
 
-    /// Returns once no outbox has an entry. Cancel safe.
+    fn with_lane(&self, entry: &Entry, work: impl FnOnce(&mut Lanes<Entry>)) {
+        let mut inner = self.lock();
+        let Some(waiting) = inner.connectors.get_mut(&entry.via) else { return };
+        // The connector may have been removed meanwhile, and another of its name begun.
+        if waiting.lanes.at_work_in(&entry.lane).is_some_and(|at_work| at_work.id == entry.id) {
+            work(&mut waiting.lanes);
+            waiting.work.notify_one();
+        }
+    }
+
+    /// Returns once no outbox of a running connector has an entry. Cancel safe.
     pub async fn drained(&self) {
         loop {
             let settled = self.settled.notified();
@@ -155,65 +266,152 @@ impl Outbox {
     /// Returns a future that ends when there may be something to take. What happens between this call and the first poll
     /// counts. None where the connector is gone.
     pub fn work(&self, key: &ConnectorKey) -> Option<OwnedNotified> {
-        self.lock().connectors.get(key).map(|waiting| Arc::clone(&waiting.work).notified_owned())
+        let inner = self.lock();
+        inner.connectors.get(key).map(|waiting| Arc::clone(&waiting.work).notified_owned())
+    }
+
+    /// Returns when the first of a connector's waiting conversations is due.
+    pub fn next_due(&self, key: &ConnectorKey) -> Option<Timestamp> {
+        self.lock().connectors.get(key)?.lanes.next_due()
     }
 
     /// Returns how many entries a connector's outbox has, those being delivered included.
     pub fn len(&self, key: &ConnectorKey) -> usize {
-        self.lock().connectors.get(key).map_or(0, |waiting| waiting.entries.len() + waiting.at_work)
+        self.lock().connectors.get(key).map_or(0, |waiting| waiting.lanes.len())
     }
 
-    /// Returns how many entries all outboxes have, those being delivered included.
+    /// Returns how many entries the outboxes of running connectors have, those being delivered included.
     pub fn total(&self) -> usize {
-        self.lock().connectors.values().map(|waiting| waiting.entries.len() + waiting.at_work).sum()
+        let inner = self.lock();
+        inner.connectors.values().filter(|waiting| waiting.settings.is_some()).map(|waiting| waiting.lanes.len()).sum()
     }
 
-    /// Remembers the platform's id of what was sent.
-    pub fn remember(&self, ticket: Ticket, platform_id: String) {
-        let mut inner = self.lock();
-        if inner.platform_ids.insert(ticket, platform_id).is_none() {
-            inner.tickets.push_back(ticket);
-        }
-        if inner.tickets.len() > TICKETS_MAX
-            && let Some(oldest) = inner.tickets.pop_front()
-        {
-            inner.platform_ids.remove(&oldest);
-        }
-    }
-
-    /// Returns the platform's id of what was sent, if it is known.
-    pub fn platform_id(&self, ticket: Ticket) -> Option<String> {
-        self.lock().platform_ids.get(&ticket).cloned()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics half-way; a poisoned lock protects consistent data.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Takes an entry that is gone off the account.
+    fn forget(&mut self, entry: &Entry) {
+        if entry.action.is_some() {
+            self.bytes_in_memory = self.bytes_in_memory.saturating_sub(u64::from(entry.bytes));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::LaneKey;
 
-    #[test]
-    fn the_oldest_ticket_is_forgotten_first() {
-        let outbox = Outbox::default();
-        for number in 0..=TICKETS_MAX as u64 {
-            outbox.remember(Ticket(number), number.to_string());
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    fn key() -> ConnectorKey {
+        ConnectorKey::shared("chat".parse().unwrap())
+    }
+
+    fn settings(len_max: usize, overflow: Overflow) -> OutboxSettings {
+        OutboxSettings { len_max, overflow, order: Order::Priority }
+    }
+
+    fn entry(id: u64, lane: &str, priority: Priority) -> Entry {
+        Entry {
+            id,
+            bot: "echo".parse().unwrap(),
+            via: key(),
+            ticket: None,
+            expires_at: None,
+            committed_at: NOW,
+            attempts: 0,
+            lane: LaneId { key: LaneKey::other("test", lane), priority },
+            action: None,
+            bytes: 0,
         }
-        assert_eq!(outbox.platform_id(Ticket(0)), None);
-        assert_eq!(outbox.platform_id(Ticket(1)), Some("1".into()));
+    }
+
+    fn ids(outbox: &Outbox) -> Vec<u64> {
+        std::iter::from_fn(|| outbox.take(&key(), NOW)).map(|entry| entry.id).collect()
     }
 
     #[test]
     fn an_outbox_without_a_connector_is_unknown() {
         let outbox = Outbox::default();
-        let key = ConnectorKey::shared("telegram".parse().unwrap());
-        assert_eq!(outbox.room(&key), OutboxRoom::Unknown);
-        outbox.open(&key, 0);
-        assert_eq!(outbox.room(&key), OutboxRoom::Full);
-        outbox.open(&key, 1);
-        assert_eq!(outbox.room(&key), OutboxRoom::Free);
+        assert_eq!(outbox.room(&key()), OutboxRoom::Unknown);
+        outbox.push(entry(1, "a", Priority::Normal), None);
+        assert_eq!((outbox.room(&key()), outbox.total()), (OutboxRoom::Unknown, 0));
+        assert_eq!(outbox.admit(&key(), Priority::Normal, 0), Admission::ConnectorGone);
+        outbox.open(&key(), settings(1, Overflow::Reject));
+        assert_eq!((outbox.room(&key()), outbox.total()), (OutboxRoom::Full, 1), "what was committed for it waited");
+        outbox.open(&key(), settings(2, Overflow::Reject));
+        assert_eq!(outbox.room(&key()), OutboxRoom::Free);
+    }
+
+    #[test]
+    fn what_gives_way_is_what_the_policy_names() {
+        let cases = [
+            (Overflow::Reject, Priority::Critical, None),
+            (Overflow::DropOldest, Priority::Low, Some(1)),
+            (Overflow::DropLowPriority, Priority::High, Some(3)),
+        ];
+        for (overflow, newcomer, victim) in cases {
+            let outbox = Outbox::default();
+            outbox.open(&key(), settings(3, overflow));
+            for (id, priority) in [(1, Priority::High), (2, Priority::Normal), (3, Priority::Normal)] {
+                outbox.push(entry(id, &id.to_string(), priority), None);
+            }
+            let displaced = match outbox.admit(&key(), newcomer, 0) {
+                Admission::Displaces { id, .. } => Some(id),
+                Admission::Taken => None,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(displaced, victim, "{overflow:?}");
+        }
+        let outbox = Outbox::default();
+        outbox.open(&key(), settings(1, Overflow::DropLowPriority));
+        outbox.push(entry(1, "a", Priority::High), None);
+        assert_eq!(outbox.admit(&key(), Priority::Low, 0), Admission::Overflows);
+        outbox.open(&key(), settings(1, Overflow::DropNewest));
+        assert_eq!(outbox.admit(&key(), Priority::Critical, 0), Admission::Overflows);
+    }
+
+    #[test]
+    fn priorities_count_unless_the_order_is_that_of_arrival() {
+        for (order, expected) in [(Order::Priority, [2, 1]), (Order::Fifo, [1, 2])] {
+            let outbox = Outbox::default();
+            outbox.open(&key(), OutboxSettings { order, ..settings(9, Overflow::Reject) });
+            outbox.push(entry(1, "a", Priority::Low), None);
+            outbox.push(entry(2, "b", Priority::Critical), None);
+            assert_eq!(ids(&outbox), expected);
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_held_holds_its_conversation() {
+        let outbox = Outbox::default();
+        outbox.open(&key(), settings(9, Overflow::Reject));
+        outbox.push(entry(1, "a", Priority::Normal), None);
+        outbox.push(entry(2, "a", Priority::Normal), None);
+        let taken = outbox.take(&key(), NOW).unwrap();
+        let due = Timestamp::from_millis(2_000);
+        outbox.hold(&taken, due, 1);
+        assert_eq!((outbox.take(&key(), NOW).is_none(), outbox.next_due(&key())), (true, Some(due)));
+        let again = outbox.take(&key(), due).unwrap();
+        assert_eq!((again.id, again.attempts), (1, 1));
+        outbox.finish(&again);
+        assert_eq!((ids(&outbox), outbox.total()), (vec![2], 1));
+    }
+
+    #[test]
+    fn closing_returns_what_was_not_at_work() {
+        let outbox = Outbox::default();
+        outbox.open(&key(), settings(9, Overflow::Reject));
+        outbox.push(entry(1, "a", Priority::Normal), None);
+        outbox.push(entry(2, "a", Priority::Normal), None);
+        let taken = outbox.take(&key(), NOW).unwrap();
+        assert_eq!(outbox.close(&key()), [2]);
+        outbox.finish(&taken);
+        assert_eq!(outbox.room(&key()), OutboxRoom::Unknown);
     }
 }

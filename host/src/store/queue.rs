@@ -1,55 +1,72 @@
-//! The queue of events, bot by bot: ordered within a lane, bounded over all. In memory: what is queued is lost when the
-//! process ends. The verbs are those of a durable queue: append, claim, settle.
+//! Which event a bot works on next: the order of what is in the durable queue, kept in memory. Every change follows one on disk;
+//! only a claim is in memory alone, so that what was at work when the process ended is waiting when it begins again.
 //!
-//! A lane is a conversation, or what else keeps its order. Its events are claimed one after another; a lane whose first event
-//! waits for its next attempt waits as a whole. Lanes with work take turns.
+//! The bodies of events are kept as long as they fit into [`BODIES_BYTES_MAX`]; the others are read when they are claimed.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+use super::lanes::{LaneId, Lanes};
+use crate::action::Priority;
 use crate::clock::Timestamp;
 use crate::event::{Event, LaneKey};
-use crate::id::BotName;
+use crate::id::{BotName, EventId};
+
+/// Bytes of events that are kept in memory.
+const BODIES_BYTES_MAX: u64 = 64 << 20;
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueBounds {
+    /// Events of all bots, those at work included. Past it, whoever brings more waits.
+    pub events_max: usize,
+    /// Bytes of their bodies; an event that several bots hear counts once. Past it, whoever brings more waits.
+    pub bytes_max: u64,
+    /// Events of one bot. Past it, its further ones become dead letters at once, so that no bot's backlog holds up the others.
+    pub events_per_bot_max: usize,
+}
 
 /// Events that wait or are at work, of all bots.
 #[derive(Debug)]
 pub struct Queue {
     inner: Mutex<Inner>,
-    capacity: usize,
+    bounds: QueueBounds,
     space: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     bots: HashMap<BotName, BotQueue>,
+    /// Events and their bytes, those included that are still being written.
     len: usize,
+    bytes: u64,
+    bytes_in_memory: u64,
 }
 
 #[derive(Debug, Default)]
 struct BotQueue {
-    lanes: HashMap<LaneKey, Lane>,
-    /// Lanes whose first event can be claimed, in the order they became so.
-    ready: VecDeque<LaneKey>,
-    /// Lanes whose first event waits for its next attempt.
-    waiting: BTreeSet<(Timestamp, LaneKey)>,
-    len: usize,
-    claimed: usize,
+    lanes: Lanes<Queued>,
+    /// Events that are being written.
+    reserved: usize,
     work: Arc<Notify>,
 }
 
-/// Events of one lane; the first may be at work. A lane without events does not exist.
-#[derive(Debug, Default)]
-struct Lane {
-    events: VecDeque<Queued>,
-}
-
+/// One event of one bot, as it waits.
 #[derive(Debug)]
-struct Queued {
-    event: Arc<Event>,
-    attempts: u32,
+pub(super) struct Queued {
+    /// Its place in the order of all events.
+    pub(super) seq: u64,
+    /// None: it is on disk only.
+    pub(super) event: Option<Arc<Event>>,
+    /// Its share in the bytes of its event.
+    pub(super) bytes: u32,
+    /// Attempts that were made.
+    pub(super) attempts: u32,
+    /// It may have been at work when an earlier process died.
+    pub(super) is_suspect: bool,
 }
 
 /// An event at work: to be settled.
@@ -57,25 +74,21 @@ struct Queued {
 pub struct Claimed {
     /// Whose it is.
     pub bot: BotName,
-    /// What happened.
-    pub event: Arc<Event>,
     /// Which attempt this is, counted from 1.
     pub attempt: u32,
-    lane: LaneKey,
+    pub(super) seq: u64,
+    pub(super) event: Option<Arc<Event>>,
+    pub(super) is_suspect: bool,
+    lane: LaneId,
 }
 
 /// What becomes of an event that was at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// It is done, one way or the other.
     Done,
     /// It is tried again at this moment, and nothing of its lane before it.
-    Retry {
-        /// When.
-        due: Timestamp,
-    },
-    /// It goes back as if it had not been claimed: the attempt does not count.
-    Unclaim,
+    Retry { due: Timestamp },
 }
 
 /// How many events there are of one bot.
@@ -87,91 +100,167 @@ pub struct Depth {
     pub claimed: usize,
 }
 
+/// Room for one event on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    pub(super) rows: Vec<ReservedRow>,
+    pub(super) bytes_each: u32,
+}
+
+/// Room for one bot's row of an event.
+#[derive(Debug)]
+pub(super) struct ReservedRow {
+    pub(super) bot: BotName,
+    pub(super) priority: Priority,
+    /// The bot has all the events it may have: this one becomes a dead letter.
+    pub(super) is_over: bool,
+}
+
+impl Claimed {
+    /// Returns the event's id, where its body is in memory.
+    pub fn event_id(&self) -> Option<EventId> {
+        self.event.as_ref().map(|event| event.id)
+    }
+}
+
 impl Queue {
-    /// Returns an empty queue for at most `capacity` events, those at work included.
-    pub fn new(capacity: usize) -> Self {
-        Self { inner: Mutex::default(), capacity, space: Arc::default() }
+    pub(super) fn new(bounds: QueueBounds) -> Self {
+        Self { inner: Mutex::default(), bounds, space: Arc::default() }
     }
 
-    /// Appends an event for a bot. Waits while the queue is full. Cancelled, the event is not appended.
-    pub async fn append(&self, bot: &BotName, event: Arc<Event>) {
+    /// Takes room for an event of `bytes`, for each bot that hears it. Waits while the queue is full. Cancel safe.
+    pub(super) async fn reserve(&self, bots: Vec<(BotName, Priority)>, bytes: usize) -> Reserved {
+        let bytes_each = u32::try_from(bytes.div_ceil(bots.len().max(1))).unwrap_or(u32::MAX);
         loop {
             let space = Arc::clone(&self.space).notified_owned();
-            if self.try_append(bot, &event) {
-                return;
+            if let Some(rows) = self.try_reserve(&bots, bytes_each) {
+                return Reserved { rows, bytes_each };
             }
             space.await;
         }
     }
 
-    fn try_append(&self, bot: &BotName, event: &Arc<Event>) -> bool {
+    fn try_reserve(&self, bots: &[(BotName, Priority)], bytes_each: u32) -> Option<Vec<ReservedRow>> {
         let mut inner = self.lock();
-        if inner.len >= self.capacity {
-            return false;
+        let bytes = u64::from(bytes_each) * bots.len() as u64;
+        // Alone, an event has room however large it is or many bots hear it: it would wait for ever.
+        let is_full = inner.len + bots.len() > self.bounds.events_max || inner.bytes + bytes > self.bounds.bytes_max;
+        if is_full && inner.len > 0 {
+            return None;
         }
+        let mut reserve = |(bot, priority): &(BotName, Priority)| {
+            let queue = inner.bots.entry(bot.clone()).or_default();
+            let is_over = queue.lanes.len() + queue.reserved >= self.bounds.events_per_bot_max;
+            if !is_over {
+                queue.reserved += 1;
+                inner.len += 1;
+                inner.bytes += u64::from(bytes_each);
+            }
+            ReservedRow { bot: bot.clone(), priority: *priority, is_over }
+        };
+        Some(bots.iter().map(&mut reserve).collect())
+    }
+
+    /// Gives room back that was not needed.
+    pub(super) fn release(&self, reserved: &Reserved) {
+        let mut inner = self.lock();
+        for row in reserved.rows.iter().filter(|row| !row.is_over) {
+            inner.len -= 1;
+            inner.bytes -= u64::from(reserved.bytes_each);
+            if let Some(queue) = inner.bots.get_mut(&row.bot) {
+                queue.reserved = queue.reserved.saturating_sub(1);
+            }
+        }
+        drop(inner);
+        self.space.notify_waiters();
+    }
+
+    /// Lets an event be claimed that is on disk now, in the room that was taken for it.
+    pub(super) fn push(&self, reserved: &Reserved, seq: u64, event: &Arc<Event>) {
+        let mut inner = self.lock();
+        let lane = event.lane();
+        for row in reserved.rows.iter().filter(|row| !row.is_over) {
+            let bytes = reserved.bytes_each;
+            let fits = inner.bytes_in_memory + u64::from(bytes) <= BODIES_BYTES_MAX;
+            inner.bytes_in_memory += if fits { u64::from(bytes) } else { 0 };
+            let event = fits.then(|| Arc::clone(event));
+            let queue = inner.bots.entry(row.bot.clone()).or_default();
+            queue.reserved = queue.reserved.saturating_sub(1);
+            let id = LaneId { key: lane.clone(), priority: row.priority };
+            queue.lanes.push(id, Queued { seq, event, bytes, attempts: 0, is_suspect: false });
+            // Also where it only waits behind another: whoever owns the bot says how many wait.
+            queue.work.notify_one();
+        }
+    }
+
+    /// Lets an event be claimed that was on disk before, beyond all bounds: refusing it would lose it.
+    pub(super) fn restore(
+        &self,
+        bot: &BotName,
+        lane: LaneKey,
+        priority: Priority,
+        due: Option<Timestamp>,
+        row: Queued,
+    ) {
+        let mut inner = self.lock();
         inner.len += 1;
+        inner.bytes += u64::from(row.bytes);
         let queue = inner.bots.entry(bot.clone()).or_default();
-        queue.len += 1;
-        let key = event.lane();
-        let lane = queue.lanes.entry(key.clone()).or_default();
-        lane.events.push_back(Queued { event: Arc::clone(event), attempts: 0 });
-        if lane.events.len() == 1 {
-            queue.ready.push_back(key);
+        let id = LaneId { key: lane, priority };
+        match due {
+            Some(due) => queue.lanes.push_held(id, row, due),
+            None => queue.lanes.push(id, row),
         }
-        // Also where it only waits behind another: whoever owns the bot says how many wait.
         queue.work.notify_one();
-        true
     }
 
     /// Takes the next event of a bot that can be worked on now, if there is one.
     pub fn claim(&self, bot: &BotName, now: Timestamp) -> Option<Claimed> {
         let mut inner = self.lock();
-        let queue = inner.bots.get_mut(bot)?;
-        while queue.waiting.first().is_some_and(|(due, _)| *due <= now) {
-            let (_, lane) = queue.waiting.pop_first()?;
-            queue.ready.push_back(lane);
-        }
-        let lane = queue.ready.pop_front()?;
-        let first = queue.lanes.get_mut(&lane)?.events.front_mut()?;
-        first.attempts = first.attempts.saturating_add(1);
-        queue.claimed += 1;
-        Some(Claimed { bot: bot.clone(), event: Arc::clone(&first.event), attempt: first.attempts, lane })
+        let (lane, first) = inner.bots.get_mut(bot)?.lanes.take(now)?;
+        let attempt = first.attempts.saturating_add(1);
+        let (seq, event, is_suspect) = (first.seq, first.event.clone(), first.is_suspect);
+        Some(Claimed { bot: bot.clone(), attempt, seq, event, is_suspect, lane })
     }
 
-    /// Says what becomes of an event at work. Of a bot that was forgotten meanwhile: nothing.
-    pub fn settle(&self, claimed: &Claimed, verdict: Verdict) {
+    /// Says what became of an event at work. Of a bot that was forgotten meanwhile: nothing.
+    pub(super) fn settle(&self, claimed: &Claimed, verdict: Verdict) {
         let mut inner = self.lock();
-        let Some(queue) = inner.bots.get_mut(&claimed.bot) else { return };
-        let Some(lane) = queue.lanes.get_mut(&claimed.lane) else { return };
-        if lane.events.front().is_none_or(|first| first.event.id != claimed.event.id) {
-            return;
-        }
-        queue.claimed -= 1;
+        let Some(queue) = inner.at_work(claimed) else { return };
         match verdict {
             Verdict::Retry { due } => {
-                queue.waiting.insert((due, claimed.lane.clone()));
-            }
-            Verdict::Unclaim => {
-                if let Some(first) = lane.events.front_mut() {
-                    first.attempts -= 1;
+                if let Some(first) = queue.lanes.at_work_in(&claimed.lane) {
+                    first.attempts = claimed.attempt;
                 }
-                queue.ready.push_front(claimed.lane.clone());
+                queue.lanes.hold(&claimed.lane, due);
+                queue.work.notify_one();
             }
             Verdict::Done => {
-                lane.events.pop_front();
-                queue.len -= 1;
-                if lane.events.is_empty() {
-                    queue.lanes.remove(&claimed.lane);
-                } else {
-                    queue.ready.push_back(claimed.lane.clone());
+                let done = queue.lanes.finish(&claimed.lane);
+                queue.work.notify_one();
+                if let Some(done) = done {
+                    inner.forget(&done);
                 }
-                inner.len -= 1;
+                drop(inner);
                 self.space.notify_waiters();
             }
         }
-        if let Some(queue) = inner.bots.get(&claimed.bot) {
-            queue.work.notify_one();
+    }
+
+    /// Takes an event out that its bot does not want.
+    pub(super) fn dismiss(&self, claimed: &Claimed) {
+        self.settle(claimed, Verdict::Done);
+    }
+
+    /// Puts an event back as if it had not been claimed: the attempt does not count. With `due`, not before then.
+    pub fn unclaim(&self, claimed: &Claimed, due: Option<Timestamp>) {
+        let mut inner = self.lock();
+        let Some(queue) = inner.at_work(claimed) else { return };
+        match due {
+            Some(due) => queue.lanes.hold(&claimed.lane, due),
+            None => queue.lanes.put_back(&claimed.lane),
         }
+        queue.work.notify_one();
     }
 
     /// Returns a future that ends when there may be something new to claim for this bot. What happens between this call and
@@ -182,19 +271,29 @@ impl Queue {
 
     /// Returns when the first of a bot's waiting lanes is due.
     pub fn next_due(&self, bot: &BotName) -> Option<Timestamp> {
-        self.lock().bots.get(bot)?.waiting.first().map(|(due, _)| *due)
+        self.lock().bots.get(bot)?.lanes.next_due()
     }
 
     /// Returns how many events there are of a bot.
     pub fn depth(&self, bot: &BotName) -> Depth {
         let inner = self.lock();
-        inner
-            .bots
-            .get(bot)
-            .map_or_else(Depth::default, |queue| Depth { queued: queue.len - queue.claimed, claimed: queue.claimed })
+        let depth = |queue: &BotQueue| {
+            let claimed = queue.lanes.at_work();
+            Depth { queued: queue.lanes.len() - claimed, claimed }
+        };
+        inner.bots.get(bot).map(depth).unwrap_or_default()
     }
 
-    /// Returns how many events there are of all bots.
+    /// Returns how many events there are of each bot that has any, by name.
+    pub fn depths(&self) -> Vec<(BotName, Depth)> {
+        let names: Vec<_> = self.lock().bots.keys().cloned().collect();
+        let mut depths: Vec<_> = names.into_iter().map(|bot| (bot.clone(), self.depth(&bot))).collect();
+        depths.retain(|(_, depth)| *depth != Depth::default());
+        depths.sort_by(|one, other| one.0.cmp(&other.0));
+        depths
+    }
+
+    /// Returns how many events there are of all bots, those on their way to the disk included.
     pub fn len(&self) -> usize {
         self.lock().len
     }
@@ -204,153 +303,172 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Returns once there are none. Cancel safe.
-    pub async fn drained(&self) {
+    /// Returns once none of these bots has any. Cancel safe.
+    pub async fn drained(&self, bots: &[BotName]) {
         loop {
             let space = self.space.notified();
-            if self.is_empty() {
+            if bots.iter().all(|bot| self.depth(bot) == Depth::default()) {
                 return;
             }
             space.await;
         }
     }
 
-    /// Drops all events of a bot that is gone, and returns how many there were.
-    pub fn forget(&self, bot: &BotName) -> usize {
+    /// Drops a bot's events that wait from memory; on disk they are dead letters by then. Returns how many there were.
+    pub(super) fn forget(&self, bot: &BotName) -> usize {
         let mut inner = self.lock();
-        let count = inner.bots.remove(bot).map_or(0, |queue| queue.len);
-        inner.len -= count;
+        let Some(queue) = inner.bots.remove(bot) else { return 0 };
+        let reserved = queue.reserved;
+        let rows: Vec<_> = queue.lanes.into_things().collect();
+        rows.iter().for_each(|row| inner.forget(row));
+        if reserved > 0 {
+            inner.bots.entry(bot.clone()).or_default().reserved = reserved;
+        }
+        drop(inner);
         self.space.notify_waiters();
-        count
+        rows.len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics half-way; a poisoned lock protects consistent data.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Inner {
+    /// Returns the queue of a claim that still holds.
+    fn at_work(&mut self, claimed: &Claimed) -> Option<&mut BotQueue> {
+        let queue = self.bots.get_mut(&claimed.bot)?;
+        let holds = queue.lanes.at_work_in(&claimed.lane).is_some_and(|first| first.seq == claimed.seq);
+        holds.then_some(queue)
+    }
+
+    /// Takes an event that is gone off the account.
+    fn forget(&mut self, row: &Queued) {
+        self.len -= 1;
+        self.bytes -= u64::from(row.bytes);
+        if row.event.is_some() {
+            self.bytes_in_memory -= u64::from(row.bytes);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
     use super::*;
     use crate::event::EventKind;
 
-    fn bot() -> BotName {
-        "echo".parse().unwrap()
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    fn queue(events_max: usize, bytes_max: u64, events_per_bot_max: usize) -> Queue {
+        Queue::new(QueueBounds { events_max, bytes_max, events_per_bot_max })
     }
 
     fn timer(lane: &str) -> Arc<Event> {
-        let kind = EventKind::Timer { name: lane.into(), payload: vec![], due_at: Timestamp::from_millis(0) };
+        let kind = EventKind::Timer { name: lane.into(), payload: Vec::new(), due_at: NOW };
         Arc::new(Event::now(None, kind))
     }
 
-    const NOW: Timestamp = Timestamp::from_millis(1_000);
+    fn bot(name: &str) -> BotName {
+        name.parse().unwrap()
+    }
 
-    #[tokio::test]
-    async fn a_lane_is_worked_on_one_event_after_another_and_lanes_side_by_side() {
-        let queue = Queue::new(10);
-        let (first, second, other) = (timer("a"), timer("a"), timer("b"));
-        for event in [&first, &second, &other] {
-            queue.append(&bot(), Arc::clone(event)).await;
-        }
-        let claimed_first = queue.claim(&bot(), NOW).unwrap();
-        let claimed_other = queue.claim(&bot(), NOW).unwrap();
-        assert_eq!((claimed_first.event.id, claimed_other.event.id), (first.id, other.id));
-        assert!(queue.claim(&bot(), NOW).is_none(), "the second event of lane a waits for the first");
-        queue.settle(&claimed_first, Verdict::Done);
-        assert_eq!(queue.claim(&bot(), NOW).unwrap().event.id, second.id);
+    fn one(name: &str) -> Vec<(BotName, Priority)> {
+        vec![(bot(name), Priority::Normal)]
+    }
+
+    async fn append(queue: &Queue, name: &str, seq: u64, bytes: usize) {
+        let reserved = queue.reserve(one(name), bytes).await;
+        queue.push(&reserved, seq, &timer(&seq.to_string()));
     }
 
     #[tokio::test]
-    async fn an_event_that_waits_for_its_next_attempt_holds_its_lane() {
-        let queue = Queue::new(10);
-        for event in [timer("a"), timer("a")] {
-            queue.append(&bot(), event).await;
-        }
-        let claimed = queue.claim(&bot(), NOW).unwrap();
+    async fn an_event_is_there_once_it_is_on_disk_and_counts_before() {
+        let queue = queue(10, 1_000, 10);
+        let reserved = queue.reserve(one("echo"), 100).await;
+        assert_eq!((queue.len(), queue.depth(&bot("echo"))), (1, Depth::default()));
+        assert!(queue.claim(&bot("echo"), NOW).is_none());
+        queue.push(&reserved, 1, &timer("a"));
+        let claimed = queue.claim(&bot("echo"), NOW).unwrap();
+        assert_eq!((claimed.seq, claimed.attempt, queue.len()), (1, 1, 1));
+        queue.settle(&claimed, Verdict::Done);
+        assert!(queue.is_empty());
+        let reserved = queue.reserve(one("echo"), 100).await;
+        queue.release(&reserved);
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_unclaimed_event_does_not_count_the_attempt_and_a_retried_one_does() {
+        let queue = queue(10, 1_000, 10);
+        append(&queue, "echo", 1, 1).await;
+        let claimed = queue.claim(&bot("echo"), NOW).unwrap();
+        queue.unclaim(&claimed, None);
+        let claimed = queue.claim(&bot("echo"), NOW).unwrap();
+        assert_eq!(claimed.attempt, 1);
         let due = Timestamp::from_millis(2_000);
         queue.settle(&claimed, Verdict::Retry { due });
-        assert!(queue.claim(&bot(), NOW).is_none());
-        assert_eq!(queue.next_due(&bot()), Some(due));
-        let again = queue.claim(&bot(), due).unwrap();
-        assert_eq!((again.event.id, again.attempt), (claimed.event.id, 2));
+        assert_eq!((queue.claim(&bot("echo"), NOW).is_none(), queue.next_due(&bot("echo"))), (true, Some(due)));
+        let again = queue.claim(&bot("echo"), due).unwrap();
+        assert_eq!(again.attempt, 2);
+        queue.unclaim(&again, Some(due));
+        assert!(queue.claim(&bot("echo"), NOW).is_none(), "it is not due yet");
     }
 
     #[tokio::test]
-    async fn an_unclaimed_event_does_not_count_the_attempt() {
-        let queue = Queue::new(10);
-        queue.append(&bot(), timer("a")).await;
-        let claimed = queue.claim(&bot(), NOW).unwrap();
-        queue.settle(&claimed, Verdict::Unclaim);
-        assert_eq!(queue.claim(&bot(), NOW).unwrap().attempt, 1);
+    async fn a_queue_that_is_full_by_count_or_bytes_holds_back_who_brings_more() {
+        for (queue, bytes) in [(queue(1, 1_000, 10), 1), (queue(10, 1_000, 10), 1_000)] {
+            let queue = Arc::new(queue);
+            append(&queue, "echo", 1, bytes).await;
+            let bringing = tokio::spawn({
+                let queue = Arc::clone(&queue);
+                async move { append(&queue, "echo", 2, 1).await }
+            });
+            tokio::task::yield_now().await;
+            assert_eq!(queue.len(), 1);
+            let claimed = queue.claim(&bot("echo"), NOW).unwrap();
+            queue.settle(&claimed, Verdict::Done);
+            bringing.await.unwrap();
+            assert_eq!(queue.len(), 1);
+        }
     }
 
     #[tokio::test]
-    async fn a_full_queue_holds_back_who_appends_until_there_is_room() {
-        let queue = Arc::new(Queue::new(1));
-        queue.append(&bot(), timer("a")).await;
-        let appending = tokio::spawn({
-            let queue = Arc::clone(&queue);
-            async move { queue.append(&bot(), timer("b")).await }
-        });
-        tokio::task::yield_now().await;
-        assert_eq!(queue.len(), 1);
-        let claimed = queue.claim(&bot(), NOW).unwrap();
-        queue.settle(&claimed, Verdict::Done);
-        appending.await.unwrap();
-        assert_eq!(queue.len(), 1);
+    async fn an_event_too_large_for_any_queue_is_taken_alone() {
+        let queue = queue(1, 10, 10);
+        let bots = vec![(bot("a"), Priority::Normal), (bot("b"), Priority::Normal)];
+        let reserved = queue.reserve(bots, 5_000).await;
+        assert_eq!(reserved.rows.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_bot_with_all_it_may_have_gets_no_more_and_holds_up_nobody() {
+        let queue = queue(10, 1_000, 1);
+        append(&queue, "stuck", 1, 1).await;
+        let bots = vec![(bot("stuck"), Priority::Normal), (bot("echo"), Priority::Normal)];
+        let reserved = queue.reserve(bots, 1).await;
+        assert_eq!(reserved.rows.iter().map(|row| row.is_over).collect::<Vec<_>>(), [true, false]);
+        queue.push(&reserved, 2, &timer("a"));
+        assert_eq!((queue.depth(&bot("stuck")).queued, queue.depth(&bot("echo")).queued), (1, 1));
     }
 
     #[tokio::test]
     async fn forgetting_a_bot_makes_room_and_its_claims_mean_nothing() {
-        let queue = Queue::new(10);
-        queue.append(&bot(), timer("a")).await;
-        let claimed = queue.claim(&bot(), NOW).unwrap();
-        assert_eq!(queue.forget(&bot()), 1);
+        let queue = queue(10, 1_000, 10);
+        append(&queue, "echo", 1, 7).await;
+        let claimed = queue.claim(&bot("echo"), NOW).unwrap();
+        assert_eq!(queue.forget(&bot("echo")), 1);
+        append(&queue, "echo", 2, 7).await;
         queue.settle(&claimed, Verdict::Done);
-        assert!(queue.is_empty());
+        assert_eq!((queue.len(), queue.depth(&bot("echo")).queued), (1, 1));
     }
 
-    proptest! {
-        /// Whatever is appended, claimed and settled in whatever order: each lane comes out in order, and nothing is lost.
-        #[test]
-        fn every_lane_comes_out_in_order_and_whole(steps in prop::collection::vec((0u8..4, 0u8..3, any::<bool>()), 1..200)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let queue = Queue::new(1_000);
-            let mut appended: BTreeMap<String, Vec<_>> = BTreeMap::new();
-            let mut done: BTreeMap<String, Vec<_>> = BTreeMap::new();
-            let mut at_work: Vec<Claimed> = Vec::new();
-            let name = |event: &Event| match &event.kind {
-                EventKind::Timer { name, .. } => name.clone(),
-                _ => unreachable!("only timers are appended"),
-            };
-            let mut finish = |claimed: Claimed, good: bool| {
-                if good {
-                    done.entry(name(&claimed.event)).or_default().push(claimed.event.id);
-                }
-                queue.settle(&claimed, if good { Verdict::Done } else { Verdict::Retry { due: NOW } });
-            };
-            for (what, lane, good) in steps {
-                match what {
-                    0 | 1 => {
-                        let event = timer(&lane.to_string());
-                        appended.entry(lane.to_string()).or_default().push(event.id);
-                        runtime.block_on(queue.append(&bot(), event));
-                    }
-                    2 => at_work.extend(queue.claim(&bot(), NOW)),
-                    _ => if !at_work.is_empty() { finish(at_work.remove(usize::from(lane) % at_work.len()), good) },
-                }
-            }
-            at_work.drain(..).for_each(|claimed| finish(claimed, true));
-            while let Some(claimed) = queue.claim(&bot(), NOW) {
-                finish(claimed, true);
-            }
-            prop_assert!(queue.is_empty());
-            prop_assert_eq!(appended, done);
-        }
+    #[tokio::test]
+    async fn bodies_beyond_what_memory_may_hold_are_left_on_disk() {
+        let queue = queue(10, u64::MAX, 10);
+        append(&queue, "a", 1, usize::try_from(BODIES_BYTES_MAX).unwrap()).await;
+        append(&queue, "b", 2, 1).await;
+        let held = |name| queue.claim(&bot(name), NOW).unwrap().event.is_some();
+        assert_eq!((held("a"), held("b")), (true, false));
     }
 }

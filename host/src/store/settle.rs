@@ -1,24 +1,46 @@
-//! The end of a handler that went well: what it asked for takes effect.
-//!
-//! State and timers are one transaction on disk. Actions go into the outboxes after it, in memory: a crash between the two
-//! loses them.
+//! The end of an attempt. Of one that went well everything takes effect in one transaction: state, timers, actions, alerts, and
+//! that the event is done. Of one that did not, nothing does, and what went wrong is written down.
 
-use super::{Commit, Committed, Entry, Store, StoreError};
+use std::time::Duration;
+
+use super::commit::Commit;
+use super::history::{AttemptRecord, BACKTRACE_BYTES_MAX, MESSAGE_BYTES_MAX, cut};
+use super::queue::Claimed;
+use super::sqlite::{Fail, PreparedCommit, PreparedSend, Settle, Write};
+#[cfg(test)]
+use super::{Appended, DueTimer, NewEvent};
+use super::{Committed, Store, StoreError};
+#[cfg(test)]
+use crate::action::Priority;
 use crate::action::{AlertChange, Effects};
 use crate::clock::Timestamp;
-use crate::id::{BotName, EventId};
+use crate::event::LaneKey;
+#[cfg(test)]
+use crate::event::{Event, EventKind};
+use crate::id::BotName;
+
+/// What an attempt took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Wall-clock time.
+    pub elapsed: Duration,
+    /// Fuel.
+    pub fuel: u64,
+}
 
 /// What a handler asked for.
 #[derive(Debug)]
 pub struct Settlement<'a> {
     /// Whose handler.
     pub bot: &'a BotName,
-    /// Of which event; none: the bot's `init`.
-    pub event: Option<EventId>,
+    /// The event that is done with it, and what that took; none: the bot's `init`.
+    pub done: Option<(&'a Claimed, Spent)>,
     /// What it asked for.
     pub effects: Effects,
     /// Bytes of state that the bot may have.
     pub state_bytes_max: u64,
+    /// The conversation whose platform takes no reply after this moment: what is sent there expires then at the latest.
+    pub reply_by: Option<(LaneKey, Timestamp)>,
     /// The wall clock.
     pub now: Timestamp,
 }
@@ -26,9 +48,9 @@ pub struct Settlement<'a> {
 /// What came of a [`Settlement`]. Anything but `Done` left no trace.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It took effect; but for the alerts, which are not the store's.
+    /// It took effect.
     Done {
-        /// They took effect neither.
+        /// They are on disk; nobody was told yet.
         alerts: Vec<AlertChange>,
     },
     /// Another event has changed this key since the handler read it: run the handler again.
@@ -41,38 +63,102 @@ pub enum Settled {
         /// Why, with the limit's configuration key.
         reason: String,
     },
+    /// The event is no longer the bot's to handle: it was made a dead letter meanwhile.
+    Gone,
 }
 
 impl Store {
-    /// Lets what a handler asked for take effect, as a whole or not at all.
+    /// Lets what a handler asked for take effect and its event be done, as a whole or not at all. Returns when it is on disk.
     ///
     /// # Errors
     ///
-    /// Those of [`Store::commit`]. Nothing took effect then.
+    /// Where it breaks a limit that the caller had to check, meets a row that cannot be trusted, or cannot be written.
+    /// Nothing took effect then, and the event is still at work.
     pub async fn settle(&self, settlement: Settlement<'_>) -> Result<Settled, StoreError> {
-        let Settlement { bot, event, effects, state_bytes_max, now } = settlement;
+        let Settlement { bot, done, effects, state_bytes_max, reply_by, now } = settlement;
+        if done.is_none() && effects == Effects::default() {
+            return Ok(Settled::Done { alerts: Vec::new() });
+        }
         let Effects { actions, reads, state, timers, alerts } = effects;
-        let commit = Commit { bot: bot.clone(), reads, state, timers, state_bytes_max, now };
-        match self.commit(commit).await? {
-            Committed::Done => {}
-            Committed::Conflict { key } => return Ok(Settled::Conflict { key }),
+        let commit = PreparedCommit::new(Commit { bot: bot.clone(), reads, state, timers, state_bytes_max, now })?;
+        let sent_at = Timestamp::steady();
+        let sends = actions.into_iter().map(|action| PreparedSend::new(action, reply_by.as_ref(), sent_at)).collect();
+        let done = done.map(|(claimed, spent)| (claimed.clone(), spent));
+        let settle = Box::new(Settle { done, commit, sends, alerts: alerts.clone() });
+        Ok(match self.write(|reply| Write::Settle { settle, reply }).await? {
+            Committed::Done => Settled::Done { alerts },
+            Committed::Conflict { key } => Settled::Conflict { key },
+            Committed::Gone => Settled::Gone,
             Committed::QuotaExceeded { needed, allowed } => {
-                return refused(format!("its state would have {needed} bytes, limits.state is {allowed}"));
+                refused(format!("its state would have {needed} bytes, limits.state is {allowed}"))
             }
-            Committed::NotANumber { key } => return refused(format!("`{key}` is no number that could be added to")),
-            Committed::SumTooLarge { key } => return refused(format!("the sum at `{key}` does not fit into 64 bits")),
-            Committed::TooManyTimers { allowed } => return refused(format!("a bot has at most {allowed} timers")),
+            Committed::NotANumber { key } => refused(format!("`{key}` is no number that could be added to")),
+            Committed::SumTooLarge { key } => refused(format!("the sum at `{key}` does not fit into 64 bits")),
+            Committed::TooManyTimers { allowed } => refused(format!("a bot has at most {allowed} timers")),
+        })
+    }
+
+    /// Writes down an attempt that did not go well. The event is tried again at `retry`; without one it is a dead letter.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written. The event is still at work then.
+    pub async fn fail(
+        &self,
+        claimed: &Claimed,
+        record: AttemptRecord,
+        retry: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let record = AttemptRecord {
+            message: cut(record.message, MESSAGE_BYTES_MAX),
+            backtrace: cut(record.backtrace, BACKTRACE_BYTES_MAX),
+            ..record
+        };
+        let fail = Box::new(Fail { claimed: claimed.clone(), record, retry });
+        self.write(|reply| Write::Fail { fail, reply }).await
+    }
+
+    /// Says that the bot does not want an event. Returns once that is on its way: after a crash the bot is asked again.
+    pub async fn dismiss(&self, claimed: &Claimed) {
+        self.queue().dismiss(claimed);
+        // Only a store that is closed does not take it.
+        let _ = self.shared.writes.send(Write::Dismiss { claimed: claimed.clone() }).await;
+    }
+
+    /// Notes that an attempt begins, where the event may have ended an earlier process: one that ends every process runs out of
+    /// attempts. For all others a claim costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub async fn begin(&self, claimed: &Claimed) -> Result<(), StoreError> {
+        if !claimed.is_suspect {
+            return Ok(());
         }
-        for action in actions {
-            let entry = Entry { bot: bot.clone(), event, action, committed_at: now };
-            if let Err(error) = self.outbox().push(entry) {
-                tracing::error!(%bot, %error, "an action was dropped");
-            }
-        }
-        Ok(Settled::Done { alerts })
+        let claimed = claimed.clone();
+        self.write(|reply| Write::Claim { claimed, reply }).await
     }
 }
 
-fn refused(reason: String) -> Result<Settled, StoreError> {
-    Ok(Settled::Refused { reason })
+fn refused(reason: String) -> Settled {
+    Settled::Refused { reason }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Commits what belongs to no event, as an `init` does.
+    pub(crate) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let commit = PreparedCommit::new(commit)?;
+        let settle = Box::new(Settle { done: None, commit, sends: Vec::new(), alerts: Vec::new() });
+        self.write(|reply| Write::Settle { settle, reply }).await
+    }
+
+    /// Fires a timer, as the router does.
+    pub(crate) async fn fire(&self, timer: &DueTimer, now: Timestamp) -> Result<Appended, StoreError> {
+        let (name, payload, due_at) = (timer.name.clone(), timer.payload.clone(), timer.due_at);
+        let event = Event { received_at: now, ..Event::now(None, EventKind::Timer { name, payload, due_at }) };
+        let bots = vec![(timer.bot.clone(), Priority::Normal)];
+        let new = NewEvent { event: event.into(), origin: None, bots, timer: Some(timer.clone()) };
+        self.submit(new).await?.done().await
+    }
 }

@@ -5,14 +5,25 @@
 //!       ──Read───► reader, reader ── each its own connection, `query_only` ───► replies
 //! ```
 
+mod alerts;
+mod apply;
 mod checksum;
 mod counter;
+mod dedup;
+mod handled;
+mod inbox;
+mod operate;
+mod outbox;
 mod prepare;
 mod quarantine;
 mod reader;
+mod recover;
 mod request;
+mod retention;
 mod schema;
 mod state;
+mod story;
+mod take_over;
 mod timer;
 mod usage;
 mod writer;
@@ -26,13 +37,22 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::runtime::Runtime;
 
 use self::schema::MigrationError;
-use super::{Flaw, StoreError};
+use super::{Flaw, StoreError, StoreOptions};
+use crate::action::{AlertChange, Priority};
+use crate::clock::Timestamp;
+use crate::delivery::Durability;
+use crate::id::BotName;
 
+pub(super) use self::apply::Ledger;
+pub(super) use self::dedup::DedupKey;
+pub(super) use self::inbox::PreparedEvent;
+pub(super) use self::outbox::PreparedSend;
 pub(super) use self::prepare::{PreparedCommit, Turn};
 pub(super) use self::quarantine::RowName;
 pub(super) use self::reader::{Read, spawn_readers};
-pub(super) use self::request::{Reply, Write};
-pub(super) use self::writer::{WriterHandle, spawn_writer};
+pub(super) use self::recover::LastEnd;
+pub(super) use self::request::{Append, Fail, Fate, FiredTurn, Reply, SendEnd, Settle, Write};
+pub(super) use self::writer::{Memory, WriterHandle, spawn_writer};
 
 /// Above this size a look at the whole file would hold up the start for too long.
 const QUICK_CHECK_BYTES_MAX: u64 = 1 << 30;
@@ -83,18 +103,23 @@ fn sql_error(path: &Arc<Path>, error: rusqlite::Error) -> StoreError {
 /// Opens the database for writing and brings its tables up to date. Blocking.
 ///
 /// Opened after a crash, a file below [`QUICK_CHECK_BYTES_MAX`] is looked through.
-pub(super) fn open(path: &Arc<Path>) -> Result<Connection, StoreError> {
-    let was_closed_cleanly = !has_bytes(&path.with_extension("db-wal"));
+pub(super) fn open(path: &Arc<Path>, durability: Durability) -> Result<(Connection, LastEnd), StoreError> {
+    let last_end = if has_bytes(&path.with_extension("db-wal")) { LastEnd::Crash } else { LastEnd::Clean };
     let failed = |error| sql_error(path, error);
     let mut connection = connect(path, 16 << 10).map_err(failed)?;
     // Only a database without tables takes this.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(failed)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    let synchronous = match durability {
+        Durability::Power => "FULL",
+        // The log is written at once and synced now and then: what this process wrote survives it, not the machine.
+        Durability::Process => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous).map_err(failed)?;
     // Twice the throughput of the default of 1,000 pages; the idle writer copies earlier.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 8_000, |_| Ok(())).map_err(failed)?;
     connection.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |_| Ok(())).map_err(failed)?;
-    if !was_closed_cleanly && path.metadata().is_ok_and(|file| file.len() < QUICK_CHECK_BYTES_MAX) {
+    if last_end == LastEnd::Crash && path.metadata().is_ok_and(|file| file.len() < QUICK_CHECK_BYTES_MAX) {
         quick_check(&connection, path)?;
     }
     schema::migrate(&mut connection, path, schema::MIGRATIONS).map_err(|error| match error {
@@ -102,7 +127,31 @@ pub(super) fn open(path: &Arc<Path>) -> Result<Connection, StoreError> {
         MigrationError::Copy(source) => StoreError::Directory { path: path.clone(), source: Arc::new(source) },
         MigrationError::Sql(error) => sql_error(path, error),
     })?;
-    Ok(connection)
+    Ok((connection, last_end))
+}
+
+/// Reads what an earlier process left to do into memory, and where its numbers had got to. Blocking, for about a second for each
+/// million events.
+pub(super) fn recover(
+    connection: &Connection,
+    path: &Arc<Path>,
+    options: &StoreOptions,
+    memory: &Memory,
+    last_end: LastEnd,
+) -> Result<Ledger, StoreError> {
+    let now = Timestamp::now();
+    let recovered = recover::queue(connection, &memory.queue, last_end, now)
+        .and_then(|()| recover::outbox(connection, &memory.outbox, options.on_uncertain, now))
+        .and_then(|()| Ledger::load(connection, options));
+    recovered.map_err(|error| sql_error(path, error))
+}
+
+/// Returns the alerts of bots that were up, the oldest first.
+pub(super) fn alerts(
+    connection: &Connection,
+    path: &Arc<Path>,
+) -> Result<Vec<(BotName, AlertChange, Timestamp)>, StoreError> {
+    alerts::load(connection).map_err(|error| sql_error(path, error))
 }
 
 /// Opens one more connection, for reading only. Blocking. The database must have been opened before.
@@ -146,9 +195,19 @@ fn spawn_thread(name: &str, work: impl FnOnce(Runtime) + Send + 'static) -> Resu
     std::thread::Builder::new().name(name.to_owned()).spawn(move || work(runtime)).map_err(failed)
 }
 
+/// Returns the class of priority that was stored as this number. No other is stored.
+fn priority(number: i64) -> Priority {
+    match number {
+        ..=0 => Priority::Low,
+        1 => Priority::Normal,
+        2 => Priority::High,
+        3.. => Priority::Critical,
+    }
+}
+
 /// Numbers as SQLite keeps them. What does not fit is as far away as can be said: a revision that nobody reaches, a moment
 /// 292 million years from now.
-fn to_column(number: u64) -> i64 {
+pub(super) fn to_column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -14,8 +14,8 @@ use crate::board::Board;
 use crate::connector::{self, Arrival, ConnectorConfig, Inbox, Ports, Status, StatusPublisher};
 use crate::grants::ConnectorKey;
 use crate::metrics::Metrics;
-use crate::outbox::Sender;
-use crate::store::Store;
+use crate::outbox::{SendTerms, Sender};
+use crate::store::{OutboxSettings, Store};
 
 /// Deliveries handed to a connector and not yet begun. One: the outbox keeps the order and the rest.
 const DELIVERIES_MAX: usize = 1;
@@ -32,10 +32,10 @@ pub struct ConnectorServices {
     pub metrics: Arc<Metrics>,
     /// Where their events go: the router.
     pub arrivals: mpsc::Sender<Arrival>,
-    /// Entries that wait in one outbox.
-    pub outbox_max: usize,
-    /// How long an entry is worth delivering.
-    pub outbox_ttl: Duration,
+    /// How their outboxes behave.
+    pub outbox: OutboxSettings,
+    /// How what waits in them is dealt with.
+    pub terms: SendTerms,
 }
 
 /// The status of every connector that runs.
@@ -69,8 +69,8 @@ impl Connectors {
     /// Starts a connector; one that runs under this key is stopped first. What waits in its outbox stays.
     pub async fn start(&mut self, key: ConnectorKey, connector: ConnectorConfig) {
         self.halt(&key, Instant::now() + STOP_MAX).await;
-        let ConnectorServices { store, metrics, arrivals, outbox_max, outbox_ttl } = self.services.clone();
-        store.outbox().open(&key, outbox_max);
+        let ConnectorServices { store, metrics, arrivals, outbox, terms } = self.services.clone();
+        store.outbox().open(&key, outbox);
         let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
         let (publisher, status) = StatusPublisher::new();
         let cancel = CancellationToken::new();
@@ -82,7 +82,8 @@ impl Connectors {
             cancel: cancel.clone(),
         };
         let measure = measure(key.clone(), status.clone(), Arc::clone(&metrics));
-        let sender = Sender { key: key.clone(), store, deliveries, ttl: outbox_ttl, metrics };
+        let limits = connector.pace();
+        let sender = Sender { key: key.clone(), store, deliveries, status: status.clone(), limits, terms, metrics };
         let tasks = [
             tokio::spawn(connector::run(connector, ports)),
             tokio::spawn(sender.run(cancel.clone())),
@@ -96,11 +97,14 @@ impl Connectors {
     /// Stops a connector for good and drops what waits in its outbox.
     pub async fn remove(&mut self, key: &ConnectorKey) {
         self.halt(key, Instant::now() + STOP_MAX).await;
-        let dropped = self.services.store.outbox().close(key);
-        self.services.metrics.forget_connector(key);
-        if dropped > 0 {
-            tracing::warn!(connector = %key, dropped, "actions were dropped: their connector was removed");
+        match self.services.store.close_outbox(key).await {
+            Ok(0) => {}
+            Ok(lost) => tracing::warn!(connector = %key, lost, "actions are lost: their connector was removed"),
+            Err(error) => {
+                tracing::error!(connector = %key, error = &error as &dyn std::error::Error, "the outbox was not closed");
+            }
         }
+        self.services.metrics.forget_connector(key);
     }
 
     /// Stops all connectors.

@@ -19,7 +19,7 @@ use crate::sandbox::{
     CompileLimits, Component, ComponentError, GuestContext, GuestManifest, Sandbox, SandboxConfig, SandboxError,
     Services,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreOptions};
 use crate::watcher::{Catalogue, Watcher};
 
 /// Instances that live at one moment on a workbench.
@@ -80,7 +80,7 @@ impl Workbench {
             instances: Some(INSTANCES),
         };
         let sandbox = Sandbox::open(&config)?;
-        let store = Store::open(&scratch.0, 1)?;
+        let store = Store::open(&scratch.0, StoreOptions::default())?;
         let services = Services { store, metrics: Arc::new(Metrics::new()), guard: AddressGuard::public_only() };
         Ok(Self { loader: Loader { sandbox, services, limits }, _scratch: scratch })
     }

@@ -28,7 +28,7 @@ fn bad(description: &str) -> Refusal {
 
 pub(super) async fn call(state: &State, method: &str, parameters: &Value) -> Result<Value, Refusal> {
     match method {
-        "getMe" => Ok(json!({"id": 42, "is_bot": true, "first_name": "Echo", "username": "EchoBot"})),
+        "getMe" => Ok(json!({"id": state.bot_id(), "is_bot": true, "first_name": "Echo", "username": "EchoBot"})),
         "getUpdates" => get_updates(state, parameters).await,
         "deleteWebhook" => {
             state.set_webhook(false);

@@ -1,6 +1,7 @@
 //! What the server remembers.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -24,15 +25,20 @@ pub struct Call {
 
 #[derive(Debug)]
 pub(super) struct State {
+    bot_id: i64,
     inner: Mutex<Inner>,
     /// Changes whenever a poll may have something new to look at.
     pub(super) changed: watch::Sender<()>,
+    /// Open connections.
+    pub(super) clients: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Inner {
     token: String,
     calls: Vec<Call>,
+    /// Accepted calls of `sendMessage`.
+    sent: usize,
     faults: HashMap<String, VecDeque<Option<Fault>>>,
     updates: VecDeque<Value>,
     next_update_id: i64,
@@ -50,10 +56,16 @@ struct Inner {
 const NOT_BY_DEFAULT: [&str; 3] = ["chat_member", "message_reaction", "message_reaction_count"];
 
 impl State {
+    /// Returns the number of the bot that the server knows.
+    pub(super) fn bot_id(&self) -> i64 {
+        self.bot_id
+    }
+
     pub(super) fn new(token: &str) -> Self {
         let inner = Inner {
             token: token.to_owned(),
             calls: Vec::new(),
+            sent: 0,
             faults: HashMap::new(),
             updates: VecDeque::new(),
             next_update_id: 1000,
@@ -63,7 +75,9 @@ impl State {
             newest_poll: 0,
             messages: HashMap::new(),
         };
-        Self { inner: Mutex::new(inner), changed: watch::Sender::new(()) }
+        // A token begins with the bot's own number.
+        let bot_id = token.split(':').next().and_then(|id| id.parse().ok()).unwrap_or(42);
+        Self { bot_id, inner: Mutex::new(inner), changed: watch::Sender::new(()), clients: AtomicUsize::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -95,11 +109,21 @@ impl State {
     }
 
     pub(super) fn finish(&self, number: usize, status: u16) {
-        self.lock().calls[number].status = Some(status);
+        let mut inner = self.lock();
+        inner.calls[number].status = Some(status);
+        inner.sent += usize::from(status == 200 && inner.calls[number].method == "sendMessage");
     }
 
     pub(super) fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
+    }
+
+    pub(super) fn calls_len(&self) -> usize {
+        self.lock().calls.len()
+    }
+
+    pub(super) fn sent_len(&self) -> usize {
+        self.lock().sent
     }
 
     pub(super) fn script(&self, method: &str, fault: Option<Fault>) {

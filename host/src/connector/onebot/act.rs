@@ -1,5 +1,7 @@
 //! Carrying out what bots asked for on QQ.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::account::Account;
@@ -9,15 +11,19 @@ use crate::action::{Act, ResolvedAction};
 use crate::connector::{DeliveryError, Receipt};
 
 /// Carries out one action.
-pub(super) async fn carry_out(account: &Account, action: ResolvedAction) -> Result<Receipt, DeliveryError> {
+pub(super) async fn carry_out(
+    account: &Account,
+    action: ResolvedAction,
+    timeout: Duration,
+) -> Result<Receipt, DeliveryError> {
     let (name, parameters, verb) = request(action)?;
     if !account.is_online() {
         return Err(DeliveryError::Retryable("the QQ account is offline".to_owned()));
     }
-    match account.caller.call(name, parameters).await {
+    match account.caller.call(name, parameters, timeout).await {
         Ok(answer) => judge(answer, verb),
         Err(error @ CallError::NotConnected) => Err(DeliveryError::Retryable(error.to_string())),
-        Err(error @ (CallError::Lost | CallError::TimedOut)) => Err(DeliveryError::Uncertain(error.to_string())),
+        Err(error @ (CallError::Lost | CallError::TimedOut(_))) => Err(DeliveryError::Uncertain(error.to_string())),
     }
 }
 

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// How long an answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call may wait to be written.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls that wait to be written.
@@ -40,8 +38,8 @@ pub(super) enum CallError {
     #[error("the connection was lost before the answer came")]
     Lost,
     /// It left, as far as anybody can say.
-    #[error("no answer within {} s", ANSWER_TIMEOUT.as_secs())]
-    TimedOut,
+    #[error("no answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
 }
 
 /// A call on its way to a socket.
@@ -66,8 +64,13 @@ impl Caller {
         receiver
     }
 
-    /// Calls the API. Cancelled, the call may have been made or not.
-    pub(super) async fn call(&self, action: &'static str, parameters: Value) -> Result<Answer, CallError> {
+    /// Calls the API; the answer may take as long as `patience`. Cancelled, the call may have been made or not.
+    pub(super) async fn call(
+        &self,
+        action: &'static str,
+        parameters: Value,
+        patience: Duration,
+    ) -> Result<Answer, CallError> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let socket = current.ok_or(CallError::NotConnected)?;
         let (answer, answered) = oneshot::channel();
@@ -77,9 +80,9 @@ impl Caller {
             .map_err(|_| CallError::NotConnected)?
             .map_err(|_| CallError::NotConnected)?;
         drop(socket);
-        match timeout(ANSWER_TIMEOUT, answered).await {
+        match timeout(patience, answered).await {
             Ok(answered) => answered.unwrap_or(Err(CallError::Lost)),
-            Err(_) => Err(CallError::TimedOut),
+            Err(_) => Err(CallError::TimedOut(patience)),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::connector::PaceChoice;
 use crate::egress::WebSocketUrl;
 use crate::secret::Secret;
 use crate::units;
@@ -20,6 +21,8 @@ pub struct OneBotConfig {
     pub access_token: Option<Secret>,
     /// The longest wait between two tries.
     pub reconnect_max: Duration,
+    /// Whether what is sent keeps to the platform's limits.
+    pub pace: PaceChoice,
     /// A socket is dead after a silence this long; half-way it is asked for a sign of life. An implementation that sends
     /// heartbeats is judged by three of their intervals instead.
     pub stall_timeout: Duration,
@@ -53,6 +56,8 @@ struct Table {
     access_token: Option<Secret>,
     #[serde(default = "default_reconnect_max", deserialize_with = "units::positive_duration")]
     reconnect_max: Duration,
+    #[serde(default)]
+    pace: PaceChoice,
     #[serde(default = "default_stall_timeout", deserialize_with = "units::positive_duration")]
     stall_timeout: Duration,
 }
@@ -115,6 +120,7 @@ impl TryFrom<Table> for OneBotConfig {
             transport,
             access_token: table.access_token,
             reconnect_max: table.reconnect_max,
+            pace: table.pace,
             stall_timeout: table.stall_timeout,
         })
     }

@@ -10,8 +10,6 @@ use crate::action::{Act, Button, Outgoing, ResolvedAction, TextFormat};
 use crate::connector::{DeliveryError, Receipt};
 use crate::event::Conversation;
 
-/// How long one call may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest data of a button, in bytes; Telegram's limit.
 const BUTTON_DATA_BYTES_MAX: usize = 64;
 /// Messages that one text may become.
@@ -20,7 +18,8 @@ const PIECES_MAX: usize = 16;
 const PIECE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Carries out one action.
-pub(super) async fn carry_out(api: &Api, action: ResolvedAction) -> Result<Receipt, DeliveryError> {
+pub(super) async fn carry_out(api: &Api, action: ResolvedAction, timeout: Duration) -> Result<Receipt, DeliveryError> {
+    let api = Calls { api, timeout };
     let at = &action.at;
     match action.act {
         Act::Send { message, .. } => send(api, at, &message).await,
@@ -40,8 +39,16 @@ pub(super) async fn carry_out(api: &Api, action: ResolvedAction) -> Result<Recei
     }
 }
 
+/// The way to the platform for one action.
+#[derive(Clone, Copy)]
+struct Calls<'a> {
+    api: &'a Api,
+    /// How long each call may go without an answer.
+    timeout: Duration,
+}
+
 /// Sends a text, in as many messages as it takes. The receipt names the first; buttons are under the last.
-async fn send(api: &Api, at: &Conversation, message: &Outgoing<String>) -> Result<Receipt, DeliveryError> {
+async fn send(api: Calls<'_>, at: &Conversation, message: &Outgoing<String>) -> Result<Receipt, DeliveryError> {
     if !message.uploads.is_empty() {
         return Err(DeliveryError::Unsupported("send files"));
     }
@@ -86,7 +93,7 @@ async fn send(api: &Api, at: &Conversation, message: &Outgoing<String>) -> Resul
 }
 
 /// Tries a later piece once more if it certainly did not arrive and the wait is short.
-async fn retry_piece(api: &Api, parameters: Value, error: ApiError) -> Result<Value, ApiError> {
+async fn retry_piece(api: Calls<'_>, parameters: Value, error: ApiError) -> Result<Value, ApiError> {
     let wait = match &error {
         ApiError::Refused { retry_after: Some(wait), .. } => *wait,
         ApiError::Http(http) if !http.perhaps_sent() => Duration::from_secs(1),
@@ -100,17 +107,17 @@ async fn retry_piece(api: &Api, parameters: Value, error: ApiError) -> Result<Va
 }
 
 /// Calls a method; once more where Telegram says how: the chat has moved, or the markup does not parse.
-async fn call(api: &Api, method: &str, mut parameters: Value) -> Result<Value, ApiError> {
-    let mut result = api.call(method, &parameters, CALL_TIMEOUT).await;
+async fn call(api: Calls<'_>, method: &str, mut parameters: Value) -> Result<Value, ApiError> {
+    let mut result = api.api.call(method, &parameters, api.timeout).await;
     if let Err(ApiError::Refused { migrate_to_chat_id: Some(id), .. }) = result {
         parameters["chat_id"] = json!(id);
-        result = api.call(method, &parameters, CALL_TIMEOUT).await;
+        result = api.api.call(method, &parameters, api.timeout).await;
     }
     if matches!(&result, Err(error) if error.says("can't parse entities"))
         && let Some(parameters) = parameters.as_object_mut()
         && parameters.remove("parse_mode").is_some()
     {
-        result = api.call(method, &Value::Object(std::mem::take(parameters)), CALL_TIMEOUT).await;
+        result = api.api.call(method, &Value::Object(std::mem::take(parameters)), api.timeout).await;
     }
     result
 }

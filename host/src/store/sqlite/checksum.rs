@@ -42,6 +42,13 @@ impl Checksum {
         }
     }
 
+    pub(super) fn text_or_none(self, text: Option<&str>) -> Self {
+        match text {
+            Some(text) => self.number(1).text(text),
+            None => self.number(0),
+        }
+    }
+
     pub(super) fn digest(mut self, digest: Digest) -> Self {
         self.0.update(digest.0);
         self

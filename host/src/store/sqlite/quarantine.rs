@@ -25,6 +25,19 @@ impl RowName {
     pub(super) fn timer(bot: &str, name: &str) -> Self {
         Self { kind: RecordKind::Timer, bot: bot.into(), name: name.into() }
     }
+
+    /// An event's name is its number, and it is no bot's.
+    pub(super) fn event(seq: i64) -> Self {
+        Self { kind: RecordKind::Event, bot: Vec::new(), name: seq.to_string().into() }
+    }
+
+    pub(super) fn queued(bot: Vec<u8>, event: i64) -> Self {
+        Self { kind: RecordKind::Queued, bot, name: event.to_string().into() }
+    }
+
+    pub(super) fn send(id: i64) -> Self {
+        Self { kind: RecordKind::Action, bot: Vec::new(), name: id.to_string().into() }
+    }
 }
 
 /// Puts a row aside that a reader has found, unless it was written or deleted since.
@@ -37,6 +50,8 @@ pub(super) fn put_aside_if_unfit(
     let is_unfit = match (std::str::from_utf8(&row.bot), std::str::from_utf8(&row.name), row.kind) {
         (Ok(bot), Ok(key), RecordKind::State) => state::is_unfit(connection, bot, key)?,
         (Ok(bot), Ok(name), RecordKind::Timer) => timer::is_unfit(connection, bot, name)?,
+        // Nobody writes these twice but the writer, who checks them.
+        (_, _, RecordKind::Event | RecordKind::Queued | RecordKind::Action) => true,
         // No bot can have written such a name.
         _ => true,
     };
@@ -61,11 +76,18 @@ pub(super) fn put_aside(
         RecordKind::Timer => {
             (COPY_TIMER, "DELETE FROM timers WHERE bot = CAST(?1 AS TEXT) AND name = CAST(?2 AS TEXT)")
         }
+        RecordKind::Event => (COPY_EVENT, "DELETE FROM events WHERE seq = CAST(?2 AS TEXT) AND ?1 IS NOT NULL"),
+        RecordKind::Queued => {
+            (COPY_QUEUED, "DELETE FROM queue WHERE bot = CAST(?1 AS TEXT) AND event = CAST(?2 AS TEXT)")
+        }
+        RecordKind::Action => (COPY_ACTION, "DELETE FROM outbox WHERE id = CAST(?2 AS TEXT) AND ?1 IS NOT NULL"),
     };
     connection.execute(copy, (&row.bot, &row.name, flaw.to_string(), to_column(now.as_millis())))?;
     connection.execute(delete, (&row.bot, &row.name))?;
     // What the row says of its own size cannot be trusted either.
-    if let Ok(bot) = std::str::from_utf8(&row.bot) {
+    if matches!(row.kind, RecordKind::State | RecordKind::Timer)
+        && let Ok(bot) = std::str::from_utf8(&row.bot)
+    {
         usage::recount(connection, bot)?;
     }
     Ok(())
@@ -83,6 +105,27 @@ SELECT 'timers', bot, name, ?3, ?4,
        json_object('serial', serial, 'set_ms', set_ms, 'due_ms', due_ms, 'checksum', checksum, 'schedule', schedule),
        payload
 FROM timers WHERE bot = CAST(?1 AS TEXT) AND name = CAST(?2 AS TEXT)";
+
+const COPY_EVENT: &str = "
+INSERT INTO quarantine(source, bot, name, flaw, found_ms, columns, body)
+SELECT 'events', ?1, seq, ?3, ?4,
+       json_object('id', hex(id), 'origin', origin, 'platform_id', platform_id, 'received_ms', received_ms, 'checksum', checksum),
+       body
+FROM events WHERE seq = CAST(?2 AS TEXT)";
+
+const COPY_QUEUED: &str = "
+INSERT INTO quarantine(source, bot, name, flaw, found_ms, columns, body)
+SELECT 'queue', bot, event, ?3, ?4,
+       json_object('lane', lane, 'priority', priority, 'state', state, 'attempts', attempts, 'due_ms', due_ms,
+                   'ended_ms', ended_ms, 'checksum', checksum),
+       NULL
+FROM queue WHERE bot = CAST(?1 AS TEXT) AND event = CAST(?2 AS TEXT)";
+
+const COPY_ACTION: &str = "
+INSERT INTO quarantine(source, bot, name, flaw, found_ms, columns, body)
+SELECT 'outbox', CAST(?1 AS TEXT), id, ?3, ?4,
+       json_object('event', event, 'bot', bot, 'n', n, 'connector', connector, 'state', state, 'checksum', checksum), body
+FROM outbox WHERE id = CAST(?2 AS TEXT)";
 
 /// Returns whether a key of the state that is absent is so because it was put aside.
 pub(super) fn holds_state(connection: &Connection, bot: &str, key: &str) -> Result<bool, rusqlite::Error> {

@@ -11,9 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::Reply;
 use super::timer::DueRows;
-use super::{Fault, state, timer};
+use super::{Fault, outbox, state, story, timer, to_column};
+use crate::action::Action;
 use crate::clock::Timestamp;
-use crate::id::BotName;
+use crate::event::Event;
+use crate::grants::ConnectorKey;
+use crate::id::{BotName, EventId, Ticket};
+use crate::store::history::{DeadLetter, Send, SendFilter, Story};
 use crate::store::{Flaw, StateValue, StoreError};
 
 /// Threads that read.
@@ -55,6 +59,37 @@ pub(in crate::store) enum Read {
     NextDue {
         except: String,
         reply: Reply<Found<Option<Timestamp>>>,
+    },
+    Event {
+        seq: u64,
+        reply: Reply<Found<Option<Event>>>,
+    },
+    Action {
+        id: u64,
+        reply: Reply<Found<Option<Action>>>,
+    },
+    PlatformId {
+        ticket: Ticket,
+        reply: Reply<Found<Option<String>>>,
+    },
+    Story {
+        id: EventId,
+        reply: Reply<Found<Option<Story>>>,
+    },
+    DeadLetters {
+        bot: Option<BotName>,
+        limit: u32,
+        reply: Reply<Found<Vec<DeadLetter>>>,
+    },
+    Sends {
+        filter: SendFilter,
+        connector: Option<ConnectorKey>,
+        limit: u32,
+        reply: Reply<Found<Vec<Send>>>,
+    },
+    Send {
+        id: u64,
+        reply: Reply<Found<Option<Send>>>,
     },
 }
 
@@ -103,6 +138,19 @@ impl Reader {
                 self.send(reply, timer::due(connection, now, limit, &except));
             }
             Read::NextDue { except, reply } => self.send(reply, timer::next_due(connection, &except)),
+            Read::Event { seq, reply } => self.send(reply, story::event(connection, to_column(seq))),
+            Read::Action { id, reply } => self.send(reply, story::action(connection, to_column(id))),
+            Read::PlatformId { ticket, reply } => {
+                self.send(reply, outbox::platform_id(connection, ticket).map_err(Fault::from));
+            }
+            Read::Story { id, reply } => self.send(reply, story::story(connection, id)),
+            Read::DeadLetters { bot, limit, reply } => {
+                self.send(reply, story::dead_letters(connection, bot.as_ref(), limit));
+            }
+            Read::Sends { filter, connector, limit, reply } => {
+                self.send(reply, story::sends(connection, filter, connector.as_ref(), limit));
+            }
+            Read::Send { id, reply } => self.send(reply, story::send(connection, to_column(id))),
         }
     }
 

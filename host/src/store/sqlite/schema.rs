@@ -8,8 +8,10 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use crate::failpoint::{self, Failpoint};
+
 /// Every migration, the oldest first.
-pub(super) const MIGRATIONS: &[&str] = &[STATE_AND_TIMERS];
+pub(super) const MIGRATIONS: &[&str] = &[STATE_AND_TIMERS, MESSAGES];
 
 /// Rows of `state` and `timers` are found by bot and name, and hold their large column last, so that looking at the others
 /// does not read it. Each `checksum` covers all columns of its row.
@@ -70,6 +72,113 @@ CREATE TABLE quarantine(
 CREATE INDEX quarantine_open ON quarantine(source, bot, name) WHERE resolved = 0;
 ";
 
+/// The path of a message. What is appended in the order of time is found by a number that grows, so that the cost of an event
+/// does not depend on how many are stored: whatever is written lies at the end of its table.
+const MESSAGES: &str = "
+-- What happened, once for all bots that hear it. `seq` is the order in which events were taken over.
+CREATE TABLE events(
+  seq INTEGER PRIMARY KEY,
+  id BLOB NOT NULL,
+  origin TEXT,
+  platform_id TEXT,
+  received_ms INTEGER NOT NULL,
+  -- How often the platform delivered it again. Not under the checksum: it only informs.
+  duplicates INTEGER NOT NULL DEFAULT 0,
+  checksum INTEGER NOT NULL,
+  body BLOB NOT NULL
+) STRICT;
+-- Ids begin with the time, so that a new one lies at the end here too.
+CREATE INDEX events_id ON events(id);
+
+-- What each bot that hears an event has to do with it. `state`: 0 waiting, 1 done, 2 dead letter, 3 not wanted.
+CREATE TABLE queue(
+  event INTEGER NOT NULL,
+  bot TEXT NOT NULL,
+  lane TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  due_ms INTEGER,
+  ended_ms INTEGER,
+  elapsed_us INTEGER,
+  fuel INTEGER,
+  checksum INTEGER NOT NULL,
+  PRIMARY KEY (event, bot)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX queue_dead ON queue(event, bot) WHERE state = 2;
+
+-- Attempts that did not go well. Number 0 is none: it says why an event became a dead letter without one.
+CREATE TABLE attempts(
+  event INTEGER NOT NULL,
+  bot TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  elapsed_us INTEGER NOT NULL,
+  fuel INTEGER NOT NULL,
+  outcome TEXT NOT NULL,
+  message TEXT NOT NULL,
+  backtrace TEXT NOT NULL,
+  PRIMARY KEY (event, bot, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- The platforms' own ids of what was taken over, by which a second delivery is recognised. Kept in memory as well.
+CREATE TABLE seen(
+  id INTEGER PRIMARY KEY,
+  key BLOB NOT NULL,
+  event INTEGER NOT NULL,
+  seen_ms INTEGER NOT NULL
+) STRICT;
+
+-- What bots asked of platforms. `state`: 0 waiting, 1 perhaps sent, 2 delivered, 3 lost. `event` is null for what an `init`
+-- asked; `n` counts within one handler.
+CREATE TABLE outbox(
+  id INTEGER PRIMARY KEY,
+  event INTEGER,
+  bot TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  connector TEXT NOT NULL,
+  lane TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  ticket INTEGER,
+  committed_ms INTEGER NOT NULL,
+  expires_ms INTEGER,
+  state INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  due_ms INTEGER,
+  ended_ms INTEGER,
+  platform_id TEXT,
+  reason TEXT,
+  checksum INTEGER NOT NULL,
+  body BLOB NOT NULL
+) STRICT;
+CREATE INDEX outbox_event ON outbox(event);
+CREATE INDEX outbox_lost ON outbox(id) WHERE state = 3;
+
+-- The platforms' ids of what bots sent, by which they can edit it later.
+CREATE TABLE tickets(
+  ticket INTEGER PRIMARY KEY,
+  platform_id TEXT NOT NULL
+) STRICT;
+
+-- Alerts of bots that are up.
+CREATE TABLE alerts(
+  bot TEXT NOT NULL,
+  key TEXT NOT NULL,
+  raised_ms INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  PRIMARY KEY (bot, key)
+) STRICT, WITHOUT ROWID;
+
+-- Who may write what. `fence` grows with every owner: what an earlier one still writes is refused.
+CREATE TABLE leases(
+  name TEXT PRIMARY KEY,
+  fence INTEGER NOT NULL,
+  holder TEXT NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// Why a database cannot be brought up to date.
 #[derive(Debug)]
 pub(super) enum MigrationError {
@@ -101,18 +210,22 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path, migrations: &[&s
         return Err(MigrationError::Newer { found: version, supported: migrations.len() });
     }
     if (1..migrations.len()).contains(&version) {
+        failpoint::reach(Failpoint::MigrationBeforeCopy);
         let mut copy = path.as_os_str().to_owned();
         copy.push(format!(".before-{}", migrations.len()));
         // `VACUUM INTO` fills an empty file, which is how the copy gets its mode.
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600).open(&copy).map_err(MigrationError::Copy)?;
         connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
+        failpoint::reach(Failpoint::MigrationAfterCopy);
     }
     for (index, migration) in migrations.iter().enumerate().skip(version) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(migration)?;
         transaction.pragma_update(None, "user_version", (index + 1) as i64)?;
+        failpoint::reach(Failpoint::MigrationBeforeCommit);
         transaction.commit()?;
+        failpoint::reach(Failpoint::MigrationAfterCommit);
     }
     Ok(())
 }

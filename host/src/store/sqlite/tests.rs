@@ -10,7 +10,8 @@ use crate::action::{Schedule, StateRead, StateWrite, TimerChange};
 use crate::clock::Timestamp;
 use crate::id::BotName;
 use crate::store::{
-    Commit, Committed, DueTimer, KEY_BYTES_MAX, RecordKind, Store, TIMERS_MAX, TimerFired, VALUE_BYTES_MAX, sum,
+    Appended, Commit, Committed, DueTimer, KEY_BYTES_MAX, Queue, RecordKind, Store, StoreOptions, TIMERS_MAX,
+    VALUE_BYTES_MAX, sum,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -57,13 +58,13 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), 10).unwrap();
+        let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
         Self { directory, store, bot: bot("echo") }
     }
 
     async fn reopen(self) -> Self {
         self.store.close().await;
-        Self { store: Store::open(self.directory.path(), 10).unwrap(), ..self }
+        Self { store: Store::open(self.directory.path(), StoreOptions::default()).unwrap(), ..self }
     }
 
     fn commit_of(&self) -> Commit {
@@ -251,16 +252,6 @@ mod state {
             );
         }
     }
-
-    #[tokio::test]
-    async fn an_empty_commit_does_not_ask_the_writer() {
-        let fixture = Fixture::new();
-        fixture.store.clone().close().await;
-        assert_eq!(fixture.write(vec![]).await, Committed::Done);
-        let stopped = fixture.store.commit(Commit { state: vec![set("a", "")], ..fixture.commit_of() }).await;
-        assert!(matches!(stopped, Err(StoreError::Stopped)));
-        assert!(matches!(fixture.store.state_get(&fixture.bot, "a", NOW).await, Err(StoreError::Stopped)));
-    }
 }
 
 mod durability {
@@ -294,7 +285,8 @@ mod durability {
     #[ignore = "the child of `what_was_acknowledged_is_there_after_kill_9`"]
     async fn child_that_writes_until_it_is_killed() {
         use std::io::Write as _;
-        let store = Store::open(Path::new(&std::env::var_os(CHILD_DIRECTORY).unwrap()), 10).unwrap();
+        let store =
+            Store::open(Path::new(&std::env::var_os(CHILD_DIRECTORY).unwrap()), StoreOptions::default()).unwrap();
         for acknowledged in 1.. {
             let (reads, timers, state) = (Vec::new(), Vec::new(), vec![add("n", 1), set("padding", [7; 9_000])]);
             let commit = Commit { bot: bot("echo"), reads, state, timers, state_bytes_max: 1 << 20, now: NOW };
@@ -321,7 +313,7 @@ mod durability {
             child.kill().unwrap();
             child.wait().unwrap();
             acknowledged += said;
-            let store = Store::open(directory.path(), 10).unwrap();
+            let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
             let value = store.state_get(&bot("echo"), "n", NOW).await.unwrap().unwrap().value;
             let written: usize = String::from_utf8(value).unwrap().parse().unwrap();
             assert_eq!(said, 40 * round);
@@ -342,7 +334,11 @@ mod durability {
         for file in ["bothost.db", "bothost.db-wal"] {
             std::fs::copy(fixture.directory.path().join(file), after.path().join(file)).unwrap();
         }
-        let revived = Fixture { store: Store::open(after.path(), 10).unwrap(), directory: after, bot: bot("echo") };
+        let revived = Fixture {
+            store: Store::open(after.path(), StoreOptions::default()).unwrap(),
+            directory: after,
+            bot: bot("echo"),
+        };
         assert_eq!(revived.get("n").await, Some("20".to_owned()));
         assert_eq!(revived.store.state_keys(&revived.bot, "k", None, 100, NOW).await.unwrap().len(), 20);
         assert_eq!(revived.due(NOW).await.len(), 1);
@@ -353,7 +349,7 @@ mod durability {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let directory = tempfile::tempdir().unwrap();
         for round in 1..=3 {
-            let store = Store::open(directory.path(), 10).unwrap();
+            let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
             let (reads, timers, state) = (Vec::new(), Vec::new(), vec![add("n", 1)]);
             let commit = Commit { bot: bot("echo"), reads, state, timers, state_bytes_max: 10, now: NOW };
             runtime.block_on(store.clone().commit(commit)).unwrap();
@@ -373,7 +369,7 @@ mod durability {
         }
         fixture.store.close().await;
         let path: Arc<Path> = fixture.directory.path().join("bothost.db").into();
-        let connection = open(&path).unwrap();
+        let connection = open(&path, Durability::Power).unwrap().0;
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!((pragma("synchronous"), pragma("auto_vacuum"), pragma("mmap_size")), (2, 2, 0));
         assert_eq!((pragma("wal_autocheckpoint"), pragma("journal_size_limit")), (8_000, 64 << 20));
@@ -384,7 +380,7 @@ mod durability {
     #[tokio::test]
     async fn a_second_host_is_told_which_process_is_the_first() {
         let fixture = Fixture::new();
-        let refused = Store::open(fixture.directory.path(), 10).unwrap_err();
+        let refused = Store::open(fixture.directory.path(), StoreOptions::default()).unwrap_err();
         let expected = format!("is in use by another host, process {}", std::process::id());
         assert!(refused.to_string().ends_with(&expected), "{refused}");
         fixture.reopen().await;
@@ -396,7 +392,7 @@ mod durability {
         fixture.store.close().await;
         let path = fixture.directory.path();
         Connection::open(path.join("bothost.db")).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        let refused = Store::open(path, 10).unwrap_err();
+        let refused = Store::open(path, StoreOptions::default()).unwrap_err();
         let supported = schema::MIGRATIONS.len();
         assert!(
             matches!(refused, StoreError::NewerSchema { found: 99, supported: found, .. } if found == supported),
@@ -408,7 +404,7 @@ mod durability {
     fn a_file_that_is_no_database_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("bothost.db"), "no database at all".repeat(500)).unwrap();
-        let refused = Store::open(directory.path(), 10).unwrap_err();
+        let refused = Store::open(directory.path(), StoreOptions::default()).unwrap_err();
         assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
     }
 
@@ -417,15 +413,19 @@ mod durability {
         let directory = tempfile::tempdir().unwrap();
         let path: Arc<Path> = directory.path().join("x.db").into();
         std::fs::write(&path, "").unwrap();
-        let connection = open(&path).unwrap();
-        connection.pragma_update_and_check(None, "max_page_count", 40, |_| Ok(())).unwrap();
-        let handle = spawn_writer(connection, path, Default::default()).unwrap();
+        let (connection, last_end) = open(&path, Durability::Power).unwrap();
+        connection.pragma_update_and_check(None, "max_page_count", 60, |_| Ok(())).unwrap();
+        let options = StoreOptions::default();
+        let memory = Memory { queue: Arc::new(Queue::new(options.queue)), outbox: Arc::default() };
+        let ledger = recover(&connection, &path, &options, &memory, last_end).unwrap();
+        let handle = spawn_writer(connection, path, ledger, memory, Default::default()).unwrap();
         let write = async |state: Vec<StateWrite>| {
             let (reads, timers, bot) = (Vec::new(), Vec::new(), bot("echo"));
             let commit = Commit { bot, reads, state, timers, state_bytes_max: 1 << 30, now: NOW };
             let (reply, answer) = tokio::sync::oneshot::channel();
             let commit = PreparedCommit::new(commit).unwrap();
-            handle.requests.send(Write::Commit { commit, reply }).await.unwrap();
+            let settle = Box::new(Settle { done: None, commit, sends: Vec::new(), alerts: Vec::new() });
+            handle.requests.send(Write::Settle { settle, reply }).await.unwrap();
             answer.await.unwrap()
         };
         assert!(matches!(write(vec![set("a", "1")]).await, Ok(Committed::Done)));
@@ -524,6 +524,8 @@ mod corruption {
 mod timers {
     use super::*;
 
+    const NEW: Appended = Appended::New { overflowing: Vec::new() };
+
     #[tokio::test]
     async fn timers_outlive_a_restart_and_come_in_the_order_they_are_due() {
         let fixture = Fixture::new();
@@ -543,8 +545,8 @@ mod timers {
         let fixture = Fixture::new();
         fixture.set_timers(vec![timer("t", Schedule::At(Timestamp::from_millis(5)))]).await;
         let due = fixture.due(NOW).await.remove(0);
-        assert_eq!(fixture.store.timer_fired(&due, NOW).await.unwrap(), TimerFired::Finished);
-        assert_eq!(fixture.store.timer_fired(&due, NOW).await.unwrap(), TimerFired::Replaced);
+        assert_eq!(fixture.store.fire(&due, NOW).await.unwrap(), NEW);
+        assert_eq!(fixture.store.fire(&due, NOW).await.unwrap(), Appended::Stale);
         assert_eq!(fixture.store.next_due(&[]).await.unwrap(), None);
         assert_eq!(count(&fixture.fate(), "usage"), 0);
     }
@@ -556,8 +558,8 @@ mod timers {
         let fixture = fixture.reopen().await;
         let due = fixture.due(later(5_500)).await.remove(0);
         assert_eq!(due.due_at, later(1_000));
-        let fired = fixture.store.timer_fired(&due, later(5_500)).await.unwrap();
-        assert_eq!(fired, TimerFired::DueAgain(later(6_000)));
+        assert_eq!(fixture.store.fire(&due, later(5_500)).await.unwrap(), NEW);
+        assert_eq!(fixture.store.next_due(&[]).await.unwrap(), Some(later(6_000)));
         assert!(fixture.due(later(5_999)).await.is_empty());
         let again = fixture.due(later(6_000)).await.remove(0);
         assert_eq!((again.due_at, again.payload), (later(6_000), due.payload));
@@ -569,11 +571,11 @@ mod timers {
         fixture.set_timers(vec![timer("t", Schedule::At(NOW))]).await;
         let due = fixture.due(NOW).await.remove(0);
         fixture.set_timers(vec![timer("t", Schedule::At(later(50)))]).await;
-        assert_eq!(fixture.store.timer_fired(&due, NOW).await.unwrap(), TimerFired::Replaced);
+        assert_eq!(fixture.store.fire(&due, NOW).await.unwrap(), Appended::Stale);
         assert_eq!(fixture.store.next_due(&[]).await.unwrap(), Some(later(50)));
         let cancel = TimerChange::Cancel { name: "t".to_owned() };
         assert_eq!(fixture.set_timers(vec![cancel.clone(), cancel]).await, Committed::Done);
-        assert_eq!(fixture.store.timer_fired(&due, NOW).await.unwrap(), TimerFired::Replaced);
+        assert_eq!(fixture.store.fire(&due, NOW).await.unwrap(), Appended::Stale);
     }
 
     #[tokio::test]
@@ -619,7 +621,7 @@ fn a_sweep_removes_what_has_expired_and_checks_it_first() {
     let directory = tempfile::tempdir().unwrap();
     let path: Arc<Path> = directory.path().join("x.db").into();
     std::fs::write(&path, "").unwrap();
-    let connection = open(&path).unwrap();
+    let connection = open(&path, Durability::Power).unwrap().0;
     let mut usage = usage::Usage::default();
     let epoch = Timestamp::from_millis(0);
     let writer = super::state::StateWriter { connection: &connection, bot: "echo", revision: 1, now: epoch };

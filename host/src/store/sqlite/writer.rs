@@ -1,5 +1,6 @@
 //! The one thread that writes. Everything that waits goes into one transaction, so that many pay for one fsync; each request
-//! has a savepoint in it, so that one that is refused costs the others nothing. Replies leave after the commit.
+//! has a savepoint in it, so that one that is refused costs the others nothing. After the commit what follows from it happens in
+//! memory, then the replies leave.
 //!
 //! With nothing to do it sweeps expired rows, copies the write-ahead log back and gives free pages back.
 
@@ -14,16 +15,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::prepare::{PreparedCommit, Turn};
-use super::quarantine;
-use super::request::{Answer, Write};
-use super::state::{self, StateWriter};
-use super::usage;
-use super::{Fault, counter, from_column, sql_error, timer};
-use crate::clock::Timestamp;
-use crate::id::BotName;
-use crate::store::commit::TIMERS_MAX;
-use crate::store::{Committed, Flaw, StoreError, TimerFired};
+use super::apply::Ledger;
+use super::request::{Outcome, Write};
+use super::{Fault, sql_error, state};
+use crate::failpoint::{self, Failpoint};
+use crate::store::StoreError;
+use crate::store::outbox::Outbox;
+use crate::store::queue::Queue;
 
 /// Requests that wait for the writer; whoever brings one more waits too.
 const QUEUE_LEN: usize = 256;
@@ -35,8 +33,6 @@ const BATCH_BYTES: usize = 8 << 20;
 const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// Expired rows removed in one chore.
 const SWEEP_ROWS: u32 = 500;
-/// Expired rows removed for a bot that has no room left, before it is refused.
-const SWEEP_ROWS_FOR_ROOM: u32 = 10_000;
 
 /// The way to the writer.
 pub(in crate::store) struct WriterHandle {
@@ -46,25 +42,25 @@ pub(in crate::store) struct WriterHandle {
     pub(in crate::store) thread: JoinHandle<()>,
 }
 
+/// What the writer brings up to date in memory.
+pub(in crate::store) struct Memory {
+    pub(in crate::store) queue: Arc<Queue>,
+    pub(in crate::store) outbox: Arc<Outbox>,
+}
+
 /// Starts the writer. Its thread ends when `closing` is cancelled or every sender is gone, after what was already asked.
 pub(in crate::store) fn spawn_writer(
     connection: Connection,
     path: Arc<Path>,
+    ledger: Ledger,
+    memory: Memory,
     closing: CancellationToken,
 ) -> Result<WriterHandle, StoreError> {
-    let revision = counter::load(&connection).map_err(|error| sql_error(&path, error))?;
     let (requests, received) = mpsc::channel(QUEUE_LEN);
     let (changed, timers_changed) = watch::channel(0);
-    let writer = Writer {
-        connection,
-        path,
-        revision,
-        wrote: Wrote::default(),
-        timers_changed: changed,
-        now: None,
-        chore: None,
-        pending: VecDeque::new(),
-    };
+    let pending = VecDeque::new();
+    let (chore, closed_intake) = (None, ClosedIntake::default());
+    let writer = Writer { connection, path, ledger, memory, timers_changed: changed, chore, closed_intake, pending };
     let thread = super::spawn_thread("store-write", move |runtime| writer.run(&runtime, received, &closing))?;
     Ok(WriterHandle { requests, timers_changed, thread })
 }
@@ -84,23 +80,32 @@ enum Chore {
     Tidy,
 }
 
-/// What the open transaction has written so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Wrote {
-    revision: bool,
-    timers: bool,
+/// Events that come in behind one that could not be kept, and belong to the same epoch, are refused like it: kept, they would
+/// overtake it.
+#[derive(Debug, Default)]
+struct ClosedIntake(Option<(u64, StoreError)>);
+
+impl ClosedIntake {
+    fn close(&mut self, epoch: Option<u64>, error: &StoreError) {
+        if let Some(epoch) = epoch {
+            self.0 = Some((epoch, error.clone()));
+        }
+    }
+
+    fn refusal(&self, request: &Write) -> Option<StoreError> {
+        let (closed, error) = self.0.as_ref()?;
+        (request.intake_epoch()? <= *closed).then(|| error.clone())
+    }
 }
 
 struct Writer {
     connection: Connection,
     path: Arc<Path>,
-    /// The last that was given out. Never goes back, not even when the transaction does.
-    revision: u64,
-    wrote: Wrote,
+    ledger: Ledger,
+    memory: Memory,
     timers_changed: watch::Sender<u64>,
-    /// The wall clock as the last commit saw it; decides what is swept.
-    now: Option<Timestamp>,
     chore: Option<Chore>,
+    closed_intake: ClosedIntake,
     pending: VecDeque<Write>,
 }
 
@@ -138,139 +143,60 @@ impl Writer {
     /// Does what waits, up to a batch of it, in one transaction, and answers.
     fn process_batch(&mut self) {
         let (mut batch, mut bytes) = (VecDeque::new(), 0);
+        let mut outcomes = Vec::with_capacity(self.pending.len());
         while bytes < BATCH_BYTES
             && let Some(request) = self.pending.pop_front()
         {
-            bytes += request.weight();
-            batch.push_back(request);
+            match self.closed_intake.refusal(&request) {
+                Some(error) => request.refuse(&error).conclude(None, &self.memory.queue, &self.memory.outbox),
+                None => {
+                    bytes += request.weight();
+                    batch.push_back(request);
+                }
+            }
         }
-        let mut answers = Vec::with_capacity(batch.len());
-        self.wrote = Wrote::default();
-        let failed = self.transaction(&mut batch, &mut answers).err();
+        let epoch = batch.iter().filter_map(Write::intake_epoch).max();
+        let failed = if batch.is_empty() { None } else { self.transaction(&mut batch, &mut outcomes).err() };
         if let Some(error) = &failed {
+            self.closed_intake.close(epoch, error);
             self.roll_back();
-            answers.extend(batch.into_iter().map(|request| request.refuse(error)));
-        } else if self.wrote.timers {
+            outcomes.extend(batch.into_iter().map(|request| request.refuse(error)));
+        } else if self.ledger.committed().timers {
             self.timers_changed.send_modify(|count| *count = count.wrapping_add(1));
         }
         self.chore = Some(Chore::Sweep);
-        answers.into_iter().for_each(|answer| answer.send(failed.as_ref()));
+        for outcome in outcomes {
+            outcome.conclude(failed.as_ref(), &self.memory.queue, &self.memory.outbox);
+        }
     }
 
-    fn transaction(&mut self, batch: &mut VecDeque<Write>, answers: &mut Vec<Answer>) -> Result<(), StoreError> {
+    fn transaction(&mut self, batch: &mut VecDeque<Write>, outcomes: &mut Vec<Outcome>) -> Result<(), StoreError> {
         self.execute("BEGIN IMMEDIATE")?;
+        let mut steps = Steps::default();
         while let Some(request) = batch.pop_front() {
-            let answer = self.apply(request);
+            steps.note(&request);
+            let outcome = self.ledger.apply(&self.connection, &self.path, &self.memory, request);
             // SQLite ends the transaction by itself on some errors, such as a full disk; nothing of it is left then.
-            let ended = self.connection.is_autocommit().then(|| answer.error().cloned());
-            answers.push(answer);
+            let ended = self.connection.is_autocommit().then(|| outcome.error().cloned());
+            outcomes.push(outcome);
             if let Some(error) = ended {
                 return Err(error.unwrap_or(StoreError::Stopped));
             }
         }
-        if self.wrote.revision {
-            counter::save(&self.connection, self.revision).map_err(|error| sql_error(&self.path, error))?;
-        }
-        self.execute("COMMIT")
+        self.ledger.close_batch(&self.connection).map_err(|error| sql_error(&self.path, error))?;
+        steps.reach(|step| step.before_commit);
+        self.execute("COMMIT")?;
+        steps.reach(|step| step.after_commit);
+        Ok(())
     }
 
-    fn roll_back(&self) {
+    fn roll_back(&mut self) {
+        self.ledger.rolled_back();
         if !self.connection.is_autocommit()
             && let Err(error) = self.execute("ROLLBACK")
         {
             tracing::error!(%error, "a transaction could not be rolled back");
         }
-    }
-
-    fn apply(&mut self, request: Write) -> Answer {
-        match request {
-            Write::Commit { commit, reply } => {
-                let result = self.commit(&commit);
-                Answer::Commit(reply, result)
-            }
-            Write::TimerFired { bot, name, serial, turn, now, reply } => {
-                let result = self.timer_fired((&bot, &name, serial), &turn, now);
-                Answer::TimerFired(reply, result)
-            }
-            Write::PutAside { row, flaw, now, reply } => {
-                let done = quarantine::put_aside_if_unfit(&self.connection, &row, flaw, now);
-                Answer::PutAside(reply, done.map_err(|error| sql_error(&self.path, error)))
-            }
-        }
-    }
-
-    fn commit(&mut self, commit: &PreparedCommit) -> Result<Committed, StoreError> {
-        self.now = Some(commit.now);
-        let revision = self.next_revision();
-        let attempt = |above_quota| {
-            let write = |connection: &Connection| write_commit(connection, commit, revision, above_quota);
-            self.in_savepoint(write, |committed| *committed == Committed::Done)
-        };
-        let mut result = attempt(AboveQuota::Refused);
-        if let Ok(Committed::QuotaExceeded { .. }) = result {
-            // What has expired counts until it is swept. Outside of the savepoint, so that it stays swept.
-            result = state::sweep(&self.connection, commit.bot.as_str(), commit.now, SWEEP_ROWS_FOR_ROOM)
-                .and_then(|_| attempt(AboveQuota::MayShrink));
-        }
-        if let Ok(Committed::Done) = result {
-            self.wrote.timers |= !commit.timers.is_empty();
-            self.wrote.revision |= !commit.timers.is_empty() || !commit.state.is_empty();
-        }
-        result.map_err(|fault| self.settle(fault, commit.now))
-    }
-
-    fn timer_fired(
-        &mut self,
-        timer: (&BotName, &str, u64),
-        turn: &Turn,
-        now: Timestamp,
-    ) -> Result<TimerFired, StoreError> {
-        let serial = self.next_revision();
-        let bot = timer.0.as_str();
-        let write = |connection: &Connection| {
-            let mut usage = usage::load(connection, bot)?;
-            let fired = timer::fired(connection, timer, turn, serial, &mut usage)?;
-            usage::save(connection, bot, usage)?;
-            Ok(fired)
-        };
-        let fired = self.in_savepoint(write, |_| true).map_err(|fault| self.settle(fault, now))?;
-        self.wrote.revision |= fired != TimerFired::Replaced;
-        Ok(fired)
-    }
-
-    fn next_revision(&mut self) -> u64 {
-        self.revision += 1;
-        self.revision
-    }
-
-    /// Does one request's work so that it can be undone alone; undoes it unless the result is one to `keep`.
-    fn in_savepoint<T>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, Fault>,
-        keep: impl FnOnce(&T) -> bool,
-    ) -> Result<T, Fault> {
-        let run = |sql| self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(()));
-        run("SAVEPOINT request")?;
-        let result = work(&self.connection);
-        if self.connection.is_autocommit() {
-            return result;
-        }
-        if !result.as_ref().is_ok_and(keep) {
-            run("ROLLBACK TO request")?;
-        }
-        run("RELEASE request")?;
-        result
-    }
-
-    /// Puts a row that cannot be trusted aside, and says what the caller is told.
-    fn settle(&self, fault: Fault, now: Timestamp) -> StoreError {
-        if let Fault::Row(row, flaw) = &fault
-            && *flaw != Flaw::InQuarantine
-            && let Err(error) = quarantine::put_aside(&self.connection, row, *flaw, now)
-        {
-            return sql_error(&self.path, error);
-        }
-        fault.into_store_error(&self.path)
     }
 
     fn do_chore(&mut self) {
@@ -290,14 +216,19 @@ impl Writer {
         }
     }
 
-    /// Removes some expired rows. Returns what to do next.
-    fn sweep(&self) -> Result<Option<Chore>, Fault> {
-        let Some(now) = self.now else { return Ok(Some(Chore::Tidy)) };
-        let Some(bot) = state::to_sweep(&self.connection, now)? else { return Ok(Some(Chore::Tidy)) };
+    /// Removes some of what is no longer to be kept. Returns what to do next.
+    fn sweep(&mut self) -> Result<Option<Chore>, Fault> {
+        let expired = match self.ledger.now() {
+            Some(now) => state::to_sweep(&self.connection, now)?.map(|bot| (bot, now)),
+            None => None,
+        };
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        state::sweep(&self.connection, &bot, now, SWEEP_ROWS)?;
+        if let Some((bot, now)) = &expired {
+            state::sweep(&self.connection, bot, *now, SWEEP_ROWS)?;
+        }
+        let has_more = self.ledger.sweep_history(&self.connection)?;
         self.connection.execute_batch("COMMIT")?;
-        Ok(Some(Chore::Sweep))
+        Ok(Some(if expired.is_some() || has_more { Chore::Sweep } else { Chore::Tidy }))
     }
 
     fn tidy(&self) -> Result<(), Fault> {
@@ -314,61 +245,47 @@ impl Writer {
     }
 }
 
-/// What becomes of a commit that leaves its bot above the quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AboveQuota {
-    /// It is refused. What has expired was counted, so the answer is not the last word.
-    Refused,
-    /// It is refused unless the bot has no more than before: one whose quota was lowered can still clean up.
-    MayShrink,
+/// The steps of a message that are in a transaction, for the failpoints around its commit.
+#[derive(Default)]
+struct Steps([bool; 3]);
+
+struct Step {
+    before_commit: Failpoint,
+    after_commit: Failpoint,
 }
 
-/// Checks what was read and writes what is wanted. What this leaves behind counts only if it returns [`Committed::Done`].
-fn write_commit(
-    connection: &Connection,
-    commit: &PreparedCommit,
-    revision: u64,
-    above_quota: AboveQuota,
-) -> Result<Committed, Fault> {
-    let bot = commit.bot.as_str();
-    for read in &commit.reads {
-        if state::revision(connection, bot, &read.key, commit.now)? != read.revision {
-            return Ok(Committed::Conflict { key: read.key.clone() });
-        }
+impl Steps {
+    const ALL: [Step; 3] = [
+        Step { before_commit: Failpoint::AppendBeforeCommit, after_commit: Failpoint::AppendAfterCommit },
+        Step { before_commit: Failpoint::SettleBeforeCommit, after_commit: Failpoint::SettleAfterCommit },
+        Step { before_commit: Failpoint::DeliveredBeforeCommit, after_commit: Failpoint::DeliveredAfterCommit },
+    ];
+
+    fn note(&mut self, request: &Write) {
+        let step = match request {
+            Write::Append { .. } => 0,
+            Write::Settle { .. } => 1,
+            Write::SendEnded { .. } => 2,
+            _ => return,
+        };
+        self.0[step] = true;
     }
-    if commit.state.is_empty() && commit.timers.is_empty() {
-        return Ok(Committed::Done);
+
+    fn reach(&self, point: impl Fn(&Step) -> Failpoint) {
+        let there = Self::ALL.iter().zip(self.0).filter(|(_, is_there)| *is_there);
+        there.for_each(|(step, _)| failpoint::reach(point(step)));
     }
-    let before = usage::load(connection, bot)?;
-    let mut usage = before;
-    let writer = StateWriter { connection, bot, revision, now: commit.now };
-    for write in &commit.state {
-        if let Some(refused) = writer.apply(write, &mut usage)? {
-            return Ok(refused);
-        }
-    }
-    let (needed, allowed) = (from_column(usage.state_bytes), commit.state_bytes_max);
-    let may_stay = above_quota == AboveQuota::MayShrink && usage.state_bytes <= before.state_bytes;
-    if needed > allowed && !may_stay {
-        return Ok(Committed::QuotaExceeded { needed, allowed });
-    }
-    for change in &commit.timers {
-        timer::apply(connection, bot, change, revision, &mut usage)?;
-    }
-    if usage.timers > i64::from(TIMERS_MAX) && usage.timers > before.timers {
-        return Ok(Committed::TooManyTimers { allowed: TIMERS_MAX });
-    }
-    if usage != before {
-        usage::save(connection, bot, usage)?;
-    }
-    Ok(Committed::Done)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{PreparedCommit, Settle, recover};
     use super::*;
     use crate::action::{StateRead, StateWrite};
-    use crate::store::{Commit, TimerFired};
+    use crate::clock::Timestamp;
+    use crate::delivery::Durability;
+    use crate::store::commit::Commit;
+    use crate::store::{Committed, StoreOptions};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -377,10 +294,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path: Arc<Path> = directory.path().join("x.db").into();
         std::fs::write(&path, "").unwrap();
-        let connection = super::super::open(&path).unwrap();
+        let (connection, last_end) = super::super::open(&path, Durability::Power).unwrap();
         let (timers_changed, _) = watch::channel(0);
-        let (wrote, pending) = (Wrote::default(), VecDeque::new());
-        let writer = Writer { connection, path, revision: 0, wrote, timers_changed, now: None, chore: None, pending };
+        let options = StoreOptions::default();
+        let memory = Memory { queue: Arc::new(Queue::new(options.queue)), outbox: Arc::default() };
+        let ledger = recover(&connection, &path, &options, &memory, last_end).unwrap();
+        let (chore, closed_intake, pending) = (None, ClosedIntake::default(), VecDeque::new());
+        let writer = Writer { connection, path, ledger, memory, timers_changed, chore, closed_intake, pending };
         (directory, writer)
     }
 
@@ -393,7 +313,9 @@ mod tests {
         let bot = "echo".parse().unwrap();
         let commit = Commit { bot, reads, state, timers: Vec::new(), state_bytes_max: u64::MAX, now };
         let (reply, answer) = tokio::sync::oneshot::channel();
-        writer.pending.push_back(Write::Commit { commit: PreparedCommit::new(commit).unwrap(), reply });
+        let commit = PreparedCommit::new(commit).unwrap();
+        let settle = Box::new(Settle { done: None, commit, sends: Vec::new(), alerts: Vec::new() });
+        writer.pending.push_back(Write::Settle { settle, reply });
         answer
     }
 
@@ -411,15 +333,8 @@ mod tests {
         let read = |key: &str| vec![StateRead { key: key.to_owned(), revision: None }];
         let mut answers: Vec<_> =
             (0..64).map(|index| ask(&mut writer, read("k7"), vec![set(&format!("k{index}"), 1, None)], NOW)).collect();
-        let mut replaced = {
-            let (reply, answer) = tokio::sync::oneshot::channel();
-            let (bot, name, turn) = ("echo".parse().unwrap(), "t".to_owned(), Turn::Gone);
-            writer.pending.push_back(Write::TimerFired { bot, name, serial: 1, turn, now: NOW, reply });
-            answer
-        };
         writer.process_batch();
         assert!(writer.pending.is_empty());
-        assert_eq!(replaced.try_recv().unwrap().unwrap(), TimerFired::Replaced);
         for (index, answer) in answers.iter_mut().enumerate() {
             let expected = if index <= 7 { Committed::Done } else { Committed::Conflict { key: "k7".to_owned() } };
             assert_eq!(answer.try_recv().unwrap().unwrap(), expected, "{index}");
