@@ -3,7 +3,9 @@
 pub mod eventually;
 pub mod guests;
 pub mod host;
+pub mod ledger;
 pub mod onebot;
+pub mod process;
 pub mod telegram;
 
 pub use eventually::eventually;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's panic is its report, in what it calls as well")]
 
 mod admin;
+mod all_or_nothing;
 mod bad_input;
 mod capabilities;
 mod cli_check;
@@ -9,7 +10,10 @@ mod connector_console;
 mod connector_onebot;
 mod connector_scripted;
 mod connector_telegram;
+mod crash;
+mod deliveries;
 mod drop_in;
+mod fairness;
 mod faults;
 mod peers;
 mod platforms;

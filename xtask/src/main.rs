@@ -3,6 +3,7 @@
 mod cargo;
 mod components;
 mod guest_target;
+mod soak;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -19,6 +20,8 @@ usage: cargo xtask VERB
   bots            builds each directory of examples/ into target/bots/NAME.wasm
   guests          builds the test guests into target/guests/NAME.wasm
   bench           runs the benchmarks of the host
+  soak [--minutes N] [--seed S]
+                  kills the host under load every second or two, for a minute, and checks that no message is lost
   help            prints this
 
 BOTHOST_GUEST_TARGET=debian builds the guests' standard library from Debian's packages, as is done where rustup cannot
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         (Some("guests"), true) => guests(),
         (Some("bench"), true) => cargo::run(cargo::command().args(["bench", "--package", "bothost"])),
         (Some("help" | "--help" | "-h"), true) => return print(std::io::stdout(), USAGE, ExitCode::SUCCESS),
+        (Some("soak"), _) => soak::soak(&rest),
         _ => return print(std::io::stderr(), USAGE, ExitCode::from(2)),
     };
     match outcome {

@@ -1,0 +1,227 @@
+//! A host as a process of its own, `host run CONFIG`, that can be killed and started again on the same home. What it writes
+//! to standard error is shown where a test fails.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use bothost::admin::client::{Client, ClientError};
+use http::StatusCode;
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::host::{PATIENCE, put};
+
+/// How often a process is looked at that comes about by itself.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What a failed test shows of standard error: this many lines of this many processes, the last ones.
+const LINES_SHOWN: usize = 40;
+const PROCESSES_SHOWN: usize = 3;
+
+/// What every process' configuration begins with; a test's own text comes after it. Its sections must be others.
+const BASE: &str = r#"
+[host]
+data_dir = "data"
+bots_dir = "bots"
+watch_settle = "10ms"
+instances = 16
+drain_timeout = "10s"
+"#;
+
+/// A directory with all that a host has. Outlives its processes, one at a time.
+#[derive(Debug)]
+pub struct ProcessHome {
+    dir: tempfile::TempDir,
+    program: PathBuf,
+    warmed: Option<PathBuf>,
+    starts: usize,
+}
+
+impl ProcessHome {
+    /// Makes a home for the program `host`; `config` is what stands in the configuration beside the base.
+    pub fn new(program: impl Into<PathBuf>, config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(dir.path().join("bots")).expect("the bots' directory");
+        fs::write(dir.path().join("config.toml"), format!("{BASE}{config}")).expect("the configuration");
+        Self { dir, program: program.into(), warmed: None, starts: 0 }
+    }
+
+    /// Puts a file into the bots' directory, whole.
+    pub fn with(self, file: &str, content: &[u8]) -> Self {
+        put(&self.dir.path().join("bots"), file, content);
+        self
+    }
+
+    /// Begins with the compiled components in the directory `warmed`, and leaves there what is compiled here: homes of the same
+    /// bots spare each other a minute of compiling. The host checks what it loads.
+    pub fn warmed_by(mut self, warmed: impl Into<PathBuf>) -> Self {
+        let (warmed, cache) = (warmed.into(), self.cache());
+        fs::create_dir_all(&warmed).expect("a directory for compiled components");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&cache).expect("the cache");
+        copy_components(&warmed, &cache);
+        self.warmed = Some(warmed);
+        self
+    }
+
+    /// Returns the directory of the host's own files.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn stderr(&self, start: usize) -> PathBuf {
+        self.dir.path().join(format!("stderr-{start}"))
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.data().join("cache")
+    }
+
+    /// Starts a process with these variables in its environment. The one before must have ended.
+    pub fn start(&mut self, variables: &[(&str, &str)]) -> Process {
+        // A core file for each of a hundred processes that die on purpose fills a disk.
+        rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..core_limit() }).ok();
+        self.starts += 1;
+        let stderr = self.stderr(self.starts);
+        let child = Command::new(&self.program)
+            .arg("run")
+            .arg("config.toml")
+            .current_dir(self.dir.path())
+            .env_remove("CRASH_AT")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&stderr).expect("a file for standard error"))
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let client = Client::new(self.data().join("admin.sock"));
+        Process { child, stderr, client, cache: self.cache(), warmed: self.warmed.clone() }
+    }
+}
+
+impl Drop for ProcessHome {
+    #[expect(clippy::print_stderr, reason = "a failed test shows what the hosts said")]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for start in 1 + self.starts.saturating_sub(PROCESSES_SHOWN)..=self.starts {
+            let text = text_of(&self.stderr(start));
+            let lines: Vec<_> = text.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
+            eprintln!("--- process {start} of {} said, at last:\n{}\n---", self.starts, shown.join("\n"));
+        }
+    }
+}
+
+fn text_of(stderr: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(stderr).unwrap_or_default()).into_owned()
+}
+
+fn core_limit() -> Rlimit {
+    rustix::process::getrlimit(Resource::Core)
+}
+
+/// Copies compiled components that are not there yet. Another process may do the same at the same moment.
+fn copy_components(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        // The code and the sum that vouches for it. What is unfinished is its own host's.
+        if path.extension().is_some_and(|extension| extension != "tmp") && !target.exists() {
+            let unfinished = to.join(format!("{:016x}.tmp", fastrand::u64(..)));
+            let copied = fs::copy(&path, &unfinished).and_then(|_| fs::rename(&unfinished, &target));
+            copied.unwrap_or_else(|error| panic!("{} to {}: {error}", path.display(), to.display()));
+        }
+    }
+}
+
+/// A process that runs, or has ended by itself. Killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stderr: PathBuf,
+    client: Client,
+    cache: PathBuf,
+    warmed: Option<PathBuf>,
+}
+
+impl Process {
+    /// Waits until the host is ready and a bot serves. Panics where the process ends instead.
+    pub async fn serving(&mut self, bot: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let path = format!("/api/v1/bots/{bot}");
+        loop {
+            let is_ready = self.client.get("/health/ready").await.is_ok();
+            if is_ready && self.client.get(&path).await.is_ok_and(|bot| bot["phase"] == "running") {
+                break;
+            }
+            if let Some(status) = self.ended() {
+                panic!("the host ended before {bot} served: {status}");
+            }
+            assert!(Instant::now() < deadline, "{bot} does not serve within {PATIENCE:?}");
+            sleep(LOOK_EVERY).await;
+        }
+        if let Some(warmed) = &self.warmed {
+            copy_components(&self.cache, warmed);
+        }
+    }
+
+    /// Returns how the process ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child of ours")
+    }
+
+    /// Asks the host for a path of its API; none where there is no such path.
+    pub async fn ask(&self, path: &str) -> Option<Value> {
+        match self.client.get(path).await {
+            Ok(value) => Some(value),
+            Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => None,
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    /// Kills the process as `kill -9` does, and waits for its end.
+    pub async fn kill(mut self) {
+        // Fails where it has ended already; whoever kills does not mind.
+        self.child.start_kill().ok();
+        self.end().await;
+    }
+
+    /// Waits until the process has aborted at its failpoint.
+    pub async fn aborted(mut self, failpoint: &str) {
+        let status = self.end().await;
+        let is_abort = status.signal() == Some(Signal::ABORT.as_raw());
+        let is_meant = self.stderr_text().contains(&format!("CRASH_AT: {failpoint} reached"));
+        assert!(is_abort && is_meant, "it did not die of {failpoint}: {status}");
+    }
+
+    /// Stops the process as an operator does, and waits for its end, which must be a good one.
+    pub async fn stop(mut self) {
+        let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let id = id.unwrap_or_else(|| panic!("the host ended before it was told to"));
+        rustix::process::kill_process(id, Signal::TERM).expect("a child of ours");
+        let status = self.end().await;
+        assert!(status.success(), "the host did not stop well: {status}");
+    }
+
+    /// Waits for the process to refuse the start, and returns what it says.
+    pub async fn refused(mut self) -> String {
+        let status = self.end().await;
+        assert!(status.code().is_some_and(|code| code != 0), "it should have refused to start: {status}");
+        self.stderr_text()
+    }
+
+    async fn end(&mut self) -> ExitStatus {
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("the process runs on after {PATIENCE:?}")).expect("a child of ours")
+    }
+
+    fn stderr_text(&self) -> String {
+        text_of(&self.stderr)
+    }
+}
