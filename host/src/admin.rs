@@ -1,5 +1,6 @@
 //! The admin side: how the host is, for people and programs. Its own thread and its own runtime, so that it answers
-//! while guests spin; it reads what others publish and changes nothing.
+//! while guests spin; it reads what others publish, and asks the store for the rest, for a limited time. It changes nothing but
+//! what the operator takes from the dead letters and the outbox.
 //!
 //! Two doors. The Unix socket serves everything to whoever can open it, which is the user that runs the host. The TCP
 //! listener serves `/health` to all and the rest to those who have the token.
@@ -7,10 +8,18 @@
 mod api;
 mod auth;
 pub mod client;
+mod event;
 mod health;
+mod letters;
 mod listen;
 mod problem;
+mod query;
+mod queue;
+mod records;
+mod route;
+mod sends;
 mod serve;
+mod story;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,8 +35,12 @@ use tokio_util::task::TaskTracker;
 use self::api::Api;
 pub use self::api::BotView;
 use self::auth::Door;
+pub use self::letters::DeadLetterView;
 use self::listen::SocketFile;
+pub use self::queue::{DepthView, QueueView};
+pub use self::sends::SendView;
 use self::serve::{Listener, Server};
+pub use self::story::{AttemptView, HandlingView, StoryView};
 use crate::alert::Alerts;
 use crate::board::Board;
 use crate::bot::phase::BotStatus;
@@ -36,6 +49,7 @@ use crate::grants::ConnectorKey;
 use crate::id::BotName;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
+use crate::store::Store;
 
 /// Where the admin side listens.
 #[derive(Debug, Clone)]
@@ -59,6 +73,8 @@ pub struct Sources {
     pub bots: Arc<Board<BotName, BotStatus>>,
     /// Every connector.
     pub connectors: Arc<Board<ConnectorKey, connector::Status>>,
+    /// For events, dead letters, the queue and the outbox.
+    pub store: Store,
     /// Whether the host takes events.
     pub is_ready: watch::Receiver<bool>,
 }

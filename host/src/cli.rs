@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use bothost::admin::client::ClientError;
 use bothost::config::ConfigError;
 use clap::{Parser, Subcommand};
+use http::StatusCode;
 
 /// It was not done.
 const FAILED: u8 = 1;
@@ -17,8 +18,14 @@ const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 64;
 /// There is no host to ask.
 const NOT_RUNNING: u8 = 69;
+/// The host is there, and could not do it now.
+const TRY_AGAIN: u8 = 75;
 /// The host is another user's.
 const NOT_ALLOWED: u8 = 77;
+
+mod remote;
+mod table;
+mod timeline;
 
 /// Declares the modules of the verbs, the enum that `clap` parses, and the way from one to the other.
 macro_rules! verbs {
@@ -45,6 +52,9 @@ verbs! {
     check::Check,
     inspect::Inspect,
     ps::Ps,
+    dlq::Dlq,
+    outbox::Outbox,
+    why::Why,
     compile::Compile,
 }
 
@@ -101,6 +111,8 @@ impl Failure {
                 let code = match &error {
                     ClientError::NotRunning { .. } => NOT_RUNNING,
                     ClientError::NotAllowed { .. } => NOT_ALLOWED,
+                    ClientError::TimedOut { .. } => TRY_AGAIN,
+                    ClientError::Refused { status: StatusCode::SERVICE_UNAVAILABLE, .. } => TRY_AGAIN,
                     _ => FAILED,
                 };
                 complain(format_args!("host: {:#}", anyhow::Error::new(error)));

@@ -153,6 +153,7 @@ impl Host {
                 alerts: Arc::clone(&alerts),
                 bots: Arc::clone(&bots),
                 connectors: Arc::clone(&links),
+                store: store.clone(),
                 is_ready,
             },
         )

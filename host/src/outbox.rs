@@ -314,8 +314,10 @@ impl Rounds<'_> {
     fn lose(&mut self, entry: Entry, why: &'static str, error: &str) {
         let (sender, cancel) = (self.sender, self.cancel);
         tracing::error!(connector = %sender.key, bot = %entry.bot, action = entry.id, why, error, "an action was not delivered");
+        // Listings show what stands before the colon as the reason.
+        let reason = format!("{why}: {error}");
         self.at_work.push(Box::pin(async move {
-            written(|| sender.store.lost(entry.clone(), entry.attempts, why), cancel).await;
+            written(|| sender.store.lost(entry.clone(), entry.attempts, &reason), cancel).await;
             Tried { entry, outcome: Outcome::Written(Some(why)) }
         }));
     }

@@ -300,8 +300,8 @@ impl Confession {
             None => Vec::new(),
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let dead_letters = list(process.ask("/api/v1/dead-letters").await);
-        let lost = list(process.ask("/api/v1/outbox?state=lost").await);
+        let dead_letters = list(process.ask("/api/v1/dead-letters?limit=1000").await);
+        let lost = list(process.ask("/api/v1/outbox?state=lost&limit=1000").await);
         Self {
             dead_letters: dead_letters.iter().map(|letter| chat_of(&letter["conversation"])).collect(),
             lost: lost.iter().map(|send| (text(&send["text"]), text(&send["reason"]))).collect(),

@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use bothost::id::BotName;
 use bothost::logs::{self, BotLog, Format};
 use bothost::metrics::Metrics;
 use bothost::secret::Secret;
+use bothost::store::{Store, StoreOptions};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -41,7 +42,7 @@ struct Rig {
 impl Rig {
     fn new(token: Option<&str>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let (sources, is_ready) = sources();
+        let (sources, is_ready) = sources(dir.path());
         let (metrics, alerts) = (sources.metrics.clone(), sources.alerts.clone());
         let config = AdminConfig {
             socket: dir.path().join("admin.sock"),
@@ -77,7 +78,8 @@ impl Rig {
     }
 }
 
-fn sources() -> (Sources, watch::Sender<bool>) {
+/// Returns what is to be shown; its store is below `dir`.
+fn sources(dir: &Path) -> (Sources, watch::Sender<bool>) {
     let metrics = Arc::new(Metrics::new());
     let alerts = Arc::new(Alerts::new(metrics.clone()));
     let since = Timestamp::from_millis(0);
@@ -101,6 +103,8 @@ fn sources() -> (Sources, watch::Sender<bool>) {
         alerts,
         bots: board(bot.name.clone(), bot),
         connectors: board(console, status),
+        store: Store::open(&dir.join(format!("data-{:x}", fastrand::u64(..))), StoreOptions::default())
+            .expect("a store"),
         is_ready: is_ready_receiver,
     };
     (sources, is_ready)
@@ -145,7 +149,7 @@ fn exchange(mut stream: impl io::Read + io::Write, request: &str) -> Answer {
 }
 
 /// Every route, and whether it is open to all.
-const ROUTES: [(&str, bool); 8] = [
+const ROUTES: [(&str, bool); 11] = [
     ("/health", true),
     ("/health/live", true),
     ("/health/ready", true),
@@ -154,6 +158,9 @@ const ROUTES: [(&str, bool); 8] = [
     ("/api/v1/bots/echo", false),
     ("/api/v1/connectors", false),
     ("/api/v1/alerts", false),
+    ("/api/v1/queue", false),
+    ("/api/v1/dead-letters", false),
+    ("/api/v1/outbox", false),
 ];
 
 #[test]
@@ -212,6 +219,69 @@ fn unknown_paths_methods_and_large_bodies_are_problems() {
     assert_eq!(rig.by_socket("POST /api/v1/bots\nContent-Length: 65537").status, 413);
     let head_only = rig.by_socket("HEAD /api/v1/bots");
     assert_eq!((head_only.status, head_only.body.as_str()), (200, ""));
+}
+
+/// Addresses that are wrong or name nothing, the status, and what the answer says.
+const MISTAKES: [(&str, u16, &str); 13] = [
+    ("GET /api/v1/bots/nobody", 404, "GET /api/v1/bots lists them"),
+    ("GET /api/v1/events/0198", 400, "32 hexadecimal digits"),
+    ("GET /api/v1/events/0198f3a21b7c00000123456789abcdef", 404, "there is no event 0198f3a21b7c0000"),
+    ("DELETE /api/v1/dead-letters/0198f3a21b7c00000123456789abcdef?bot=echo", 404, "there is no event"),
+    ("POST /api/v1/dead-letters/0198f3a21b7c00000123456789abcdef/retry?bot=a%20b", 400, "`a b` is no name"),
+    ("GET /api/v1/dead-letters?limit=1001", 400, "`limit` must be a whole number from 1 to 1000"),
+    ("GET /api/v1/dead-letters?bots=echo", 400, "unknown parameter `bots`; this path takes: bot, limit"),
+    ("GET /api/v1/outbox?state=gone", 400, "`state` must be `waiting` or `lost`"),
+    ("GET /api/v1/outbox?connector=a/b/c", 400, "`connector`: "),
+    ("GET /api/v1/outbox/x", 400, "a whole number"),
+    ("DELETE /api/v1/outbox/7", 404, "the outbox has no entry 7; GET /api/v1/outbox lists"),
+    ("POST /api/v1/outbox/7/retry", 404, "the outbox has no entry 7"),
+    ("GET /api/v1/queue?bot=echo", 400, "this path takes: none"),
+];
+
+#[test]
+fn each_mistake_is_told_with_what_would_be_right() {
+    let rig = Rig::new(None);
+    for (request, status, said) in MISTAKES {
+        let answer = rig.by_socket(request);
+        assert_eq!(answer.status, status, "{request}: {answer:?}");
+        assert!(answer.head.contains("application/problem+json"), "{answer:?}");
+        assert!(answer.json()["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{request}: {answer:?}");
+    }
+}
+
+#[test]
+fn what_changes_something_takes_no_other_method_and_by_tcp_a_token() {
+    let rig = Rig::new(Some(TOKEN));
+    let event = "/api/v1/dead-letters/0198f3a21b7c00000123456789abcdef";
+    for (method, path, allow) in [
+        ("GET", "/api/v1/outbox/7/retry".to_owned(), "allow: post\r"),
+        ("POST", "/api/v1/outbox/7".to_owned(), "allow: get, head, delete\r"),
+        ("GET", format!("{event}/retry"), "allow: post\r"),
+        ("PUT", event.to_owned(), "allow: get, head, delete\r"),
+        ("DELETE", "/api/v1/dead-letters".to_owned(), "allow: get, head\r"),
+    ] {
+        let answer = rig.by_socket(&format!("{method} {path}"));
+        assert!(answer.status == 405 && answer.head.contains(allow), "{method} {path}: {answer:?}");
+    }
+    for request in ["POST /api/v1/outbox/7/retry", "DELETE /api/v1/outbox/7"] {
+        assert_eq!(rig.by_tcp(request).status, 401, "{request}");
+        assert_eq!(rig.by_tcp(&format!("{request}\nAuthorization: Bearer {TOKEN}")).status, 404, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_told_and_health_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (sources, _is_ready) = sources(dir.path());
+    let store = sources.store.clone();
+    let config = AdminConfig { socket: dir.path().join("admin.sock"), listen: None, token: None };
+    let admin = Admin::bind(config, sources).expect("the socket is bound");
+    store.close().await;
+    let client = Client::new(dir.path().join("admin.sock"));
+    let letters = client.get("/api/v1/dead-letters").await;
+    assert!(matches!(letters, Err(ClientError::Refused { status, .. }) if status == 503), "{letters:?}");
+    client.get("/health").await.expect("it needs no store");
+    tokio::task::spawn_blocking(move || admin.shutdown()).await.expect("it stops");
 }
 
 #[test]
@@ -337,7 +407,7 @@ fn bind_after(prepare: impl FnOnce(&PathBuf)) -> (tempfile::TempDir, Result<Admi
     let dir = tempfile::tempdir().expect("a directory");
     let socket = dir.path().join("admin.sock");
     prepare(&socket);
-    let admin = Admin::bind(AdminConfig { socket, listen: None, token: None }, sources().0);
+    let admin = Admin::bind(AdminConfig { socket, listen: None, token: None }, sources(dir.path()).0);
     (dir, admin)
 }
 
@@ -366,7 +436,7 @@ fn bad_places_to_listen_are_refused_with_what_to_do() {
     let dir = tempfile::tempdir().expect("a directory");
     let bind = |socket: PathBuf, listen: &str, token: Option<&str>| {
         let listen = Some(listen.parse().expect("an address"));
-        let error = Admin::bind(AdminConfig { socket, listen, token: token.map(Secret::new) }, sources().0);
+        let error = Admin::bind(AdminConfig { socket, listen, token: token.map(Secret::new) }, sources(dir.path()).0);
         error.expect_err("it is refused").to_string()
     };
     let socket = || dir.path().join("admin.sock");

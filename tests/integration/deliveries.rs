@@ -35,9 +35,10 @@ async fn lost(store: &Store) -> Vec<Send> {
     store.sends(SendFilter::Lost, None, 100).await.expect("the store answers")
 }
 
+/// Returns why one is lost, in a word; what the connector said stands behind it.
 fn reason(send: &Send) -> &str {
     match &send.stand {
-        SendStand::Lost { reason, .. } => reason,
+        SendStand::Lost { reason, .. } => reason.split(": ").next().unwrap_or(reason),
         stand => panic!("{stand:?} is not lost"),
     }
 }

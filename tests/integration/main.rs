@@ -15,6 +15,7 @@ mod deliveries;
 mod drop_in;
 mod fairness;
 mod faults;
+mod operate;
 mod peers;
 mod platforms;
 mod rig;

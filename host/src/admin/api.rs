@@ -1,32 +1,29 @@
-//! The routes. Reading only: what they show is published elsewhere, and nothing here waits.
-//!
-//! ```text
-//! GET /health  /health/live  /health/ready        how the host is; open to all
-//! GET /metrics                                    OpenMetrics text
-//! GET /api/v1/bots  /api/v1/bots/NAME             how the bots are
-//! GET /api/v1/connectors                          how the connectors stand
-//! GET /api/v1/alerts                              which alerts are up
-//! ```
+//! Answers requests: from what the rest of the host publishes, at once, and from what the store keeps, which may take a while
+//! and holds up nothing else. What there is to ask for is in `route.rs`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Sources;
+use super::event::cut;
 use super::health::{Health, Verdict};
 use super::problem::{Answer, Problem, answer, json};
+use super::query::Query;
+use super::queue::QueueView;
+use super::records::Records;
+use super::route::Route;
+use super::{Sources, letters, sends, story};
 use crate::action::Severity;
 use crate::alert::{Alert, Source};
 use crate::bot::phase::BotStatus;
 use crate::connector::{Link, Status};
 use crate::grants::ConnectorKey;
+use crate::logs::escape;
 use crate::metrics::CONTENT_TYPE;
 
-/// The methods that the routes take.
-const ALLOW: &str = "GET, HEAD";
 /// A rendering of the metrics is shown again for this many times as long as it took to make. So at most a tenth of the
 /// thread goes into it however often somebody asks, and a small one is as good as fresh.
 const RENDERING_REUSE_FACTOR: u32 = 10;
@@ -138,10 +135,11 @@ impl From<Alert> for AlertView {
     }
 }
 
-/// Answers requests from what the rest of the host publishes.
+/// Answers requests.
 #[derive(Debug)]
 pub(super) struct Api {
     sources: Sources,
+    records: Records,
     started: Instant,
     rendering: Mutex<Option<Rendering>>,
 }
@@ -154,32 +152,48 @@ struct Rendering {
 
 impl Api {
     pub(super) fn new(sources: Sources) -> Self {
-        Self { sources, started: Instant::now(), rendering: Mutex::new(None) }
+        let records = Records::new(sources.store.clone());
+        Self { sources, records, started: Instant::now(), rendering: Mutex::new(None) }
     }
 
     /// Answers a request that may be served.
-    pub(super) fn answer(&self, method: &Method, path: &str) -> Answer {
-        let answer = match path {
-            "/health" => self.health(),
-            "/health/live" => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
-            "/health/ready" => self.ready(),
-            "/metrics" => self.metrics(),
-            "/api/v1/bots" => self.bots(),
-            "/api/v1/connectors" => self.connectors(),
-            "/api/v1/alerts" => {
-                let alerts = self.sources.alerts.active();
-                json(StatusCode::OK, &alerts.into_iter().map(AlertView::from).collect::<Vec<_>>())
-            }
-            _ => match path.strip_prefix("/api/v1/bots/").and_then(|name| self.bot(name)) {
-                Some(answer) => answer,
-                None => return Problem::NotFound.into_answer(),
-            },
+    pub(super) async fn answer(&self, method: &Method, uri: &Uri) -> Answer {
+        self.try_answer(method, uri).await.unwrap_or_else(Problem::into_answer)
+    }
+
+    async fn try_answer(&self, method: &Method, uri: &Uri) -> Result<Answer, Problem> {
+        let route = Route::of(uri.path())?;
+        if let Route::Bot(name) = &route {
+            // So that a wrong method on a wrong path is a wrong path.
+            self.bot(name)?;
+        }
+        let allow = route.allow();
+        if !allow.split(", ").any(|allowed| *method == allowed) {
+            return Err(Problem::MethodNotAllowed { allow });
+        }
+        let query = match route.parameters() {
+            Some(known) => Query::parse(uri.query(), known)?,
+            None => Query::default(),
         };
-        // The path is known by now, so that a wrong method on a wrong path is a wrong path.
-        if *method == Method::GET || *method == Method::HEAD {
-            answer
-        } else {
-            Problem::MethodNotAllowed { allow: ALLOW }.into_answer()
+        match route {
+            Route::Health => Ok(self.health()),
+            Route::Live => Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))),
+            Route::Ready => Ok(self.ready()),
+            Route::Metrics => Ok(self.metrics()),
+            Route::Bots => Ok(self.bots()),
+            Route::Bot(name) => self.bot(&name),
+            Route::Connectors => Ok(self.connectors()),
+            Route::Alerts => Ok(self.alerts()),
+            Route::Queue => Ok(json(StatusCode::OK, &QueueView::from(self.records.store().queue()))),
+            Route::Event(id) => story::one(&self.records, id).await,
+            Route::DeadLetters => letters::list(&self.records, &query).await,
+            Route::DeadLetter(id) if *method == Method::DELETE => letters::discard(&self.records, id, &query).await,
+            Route::DeadLetter(id) => letters::one(&self.records, id, &query).await,
+            Route::DeadLetterRetry(id) => letters::retry(&self.records, &self.sources.bots, id, &query).await,
+            Route::Sends => sends::list(&self.records, &query).await,
+            Route::Send(id) if *method == Method::DELETE => sends::give_up(&self.records, id).await,
+            Route::Send(id) => sends::one(&self.records, id).await,
+            Route::SendRetry(id) => sends::retry(&self.records, &self.sources.connectors, id).await,
         }
     }
 
@@ -215,14 +229,21 @@ impl Api {
         json(StatusCode::OK, &bots.iter().map(BotView::from).collect::<Vec<_>>())
     }
 
-    fn bot(&self, name: &str) -> Option<Answer> {
-        let bot = self.sources.bots.get(&name.parse().ok()?)?;
-        Some(json(StatusCode::OK, &BotView::from(&bot)))
+    fn bot(&self, name: &str) -> Result<Answer, Problem> {
+        let bot = name.parse().ok().and_then(|name| self.sources.bots.get(&name));
+        let absent =
+            || Problem::Absent(format!("there is no bot `{}`; GET /api/v1/bots lists them", cut(&escape(name))));
+        Ok(json(StatusCode::OK, &BotView::from(&bot.ok_or_else(absent)?)))
     }
 
     fn connectors(&self) -> Answer {
         let connectors = self.sources.connectors.entries();
         json(StatusCode::OK, &connectors.iter().map(ConnectorView::new).collect::<Vec<_>>())
+    }
+
+    fn alerts(&self) -> Answer {
+        let alerts = self.sources.alerts.active();
+        json(StatusCode::OK, &alerts.into_iter().map(AlertView::from).collect::<Vec<_>>())
     }
 }
 

@@ -1,27 +1,23 @@
-//! The other end of the admin socket, for the verbs that talk to a running host, and the table that `host ps` prints.
+//! The other end of the admin socket, for the verbs that talk to a running host.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::BotView;
 use crate::logs::escape;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-const HEADINGS: [&str; 7] = ["NAME", "PHASE", "VERSION", "QUEUED", "HANDLED", "FAULTS", "DETAIL"];
-/// A cell is cut to this many characters: versions and details are other people's texts.
-const CELL_CHARS_MAX: usize = 200;
 
 /// Why a running host did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +94,30 @@ impl Client {
     ///
     /// See [`ClientError`]; an answer of another status than 200 is [`ClientError::Refused`].
     pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.ask(Method::GET, path).await
+    }
+
+    /// Has the host do what a path stands for, and returns what it says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`]. After [`ClientError::Broken`] and [`ClientError::TimedOut`] it may have been done.
+    pub async fn post(&self, path: &str) -> Result<Value, ClientError> {
+        self.ask(Method::POST, path).await
+    }
+
+    /// Has the host remove what a path names, and returns what it says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::post`].
+    pub async fn delete(&self, path: &str) -> Result<Value, ClientError> {
+        self.ask(Method::DELETE, path).await
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<Value, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| connect_error(&self.socket, source))?;
-        let (status, body) = tokio::time::timeout(TIMEOUT, exchange(stream, path))
+        let (status, body) = tokio::time::timeout(TIMEOUT, exchange(stream, method, path))
             .await
             .map_err(|_| ClientError::TimedOut { path: path.to_owned() })?
             .map_err(|source| ClientError::Broken { path: path.to_owned(), source })?;
@@ -122,9 +140,10 @@ fn connect_error(socket: &Path, source: io::Error) -> ClientError {
 
 async fn exchange(
     stream: UnixStream,
+    method: Method,
     path: &str,
 ) -> Result<(StatusCode, Value), Box<dyn std::error::Error + Send + Sync>> {
-    let request = Request::get(path).header(HOST, "localhost").body(Empty::<Bytes>::new())?;
+    let request = Request::builder().method(method).uri(path).header(HOST, "localhost").body(Empty::<Bytes>::new())?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {
         let answer = sender.send_request(request).await?;
@@ -135,81 +154,4 @@ async fn exchange(
     // The connection ends once the sender is gone; its own error shows in the answer.
     let (answer, _) = tokio::join!(answer, connection);
     answer
-}
-
-/// Returns the bots as a table, one line each below a line of headings.
-pub fn table(bots: &[BotView]) -> String {
-    let rows: Vec<_> = bots.iter().map(row).collect();
-    let mut widths = HEADINGS.map(|heading| heading.chars().count());
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let headings = HEADINGS.map(str::to_owned);
-    let lines = std::iter::once(&headings).chain(&rows).map(|row| {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned() + "\n"
-    });
-    lines.collect()
-}
-
-fn row(bot: &BotView) -> [String; HEADINGS.len()] {
-    [
-        cell(&bot.name),
-        cell(&bot.phase),
-        cell(bot.version.as_deref().unwrap_or("-")),
-        bot.queued.to_string(),
-        bot.handled.to_string(),
-        bot.faults.to_string(),
-        cell(bot.detail.as_deref().unwrap_or("")),
-    ]
-}
-
-fn cell(text: &str) -> String {
-    let escaped = escape(text);
-    match escaped.char_indices().nth(CELL_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &escaped[..end]),
-        None => escaped.into_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_aligns_its_columns() {
-        let echo = BotView {
-            name: "echo".into(),
-            phase: "running".into(),
-            version: Some("1.2.0".into()),
-            handled: 12_345,
-            ..BotView::default()
-        };
-        let broken = BotView {
-            name: "broken-bot".into(),
-            phase: "rejected".into(),
-            detail: Some("no such file".into()),
-            ..BotView::default()
-        };
-        let expected = "\
-NAME        PHASE     VERSION  QUEUED  HANDLED  FAULTS  DETAIL
-echo        running   1.2.0    0       12345    0
-broken-bot  rejected  -        0       0        0       no such file
-";
-        assert_eq!(table(&[echo, broken]), expected);
-    }
-
-    #[test]
-    fn no_text_of_a_bot_breaks_the_table() {
-        let bot = BotView {
-            version: Some("v".repeat(10_000)),
-            detail: Some("a\nNAME\u{1b}[2J\u{202e}".into()),
-            ..BotView::default()
-        };
-        let table = table(&[bot]);
-        assert_eq!(table.lines().count(), 2);
-        assert!(table.len() < 1000 && table.contains(r"a\nNAME\u{1b}[2J\u{202e}"), "{table}");
-    }
 }

@@ -1,5 +1,7 @@
 //! Refusals as RFC 9457 problems, and the shape that every answer has.
 
+use std::borrow::Cow;
+
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -12,8 +14,16 @@ pub(super) type Answer = Response<Full<Bytes>>;
 /// Why a request was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Problem {
-    /// No such thing.
+    /// No such path.
     NotFound,
+    /// The path is known, and what it names is not there.
+    Absent(String),
+    /// A part of the address is not what it should be.
+    BadRequest(String),
+    /// What is named is there, and not in a state for this.
+    Conflict(String),
+    /// The host cannot say at the moment; a later request may succeed.
+    Unavailable(String),
     /// The path is there, for other methods.
     MethodNotAllowed { allow: &'static str },
     /// The body is longer than any route takes.
@@ -36,24 +46,29 @@ struct Body {
     r#type: &'static str,
     title: &'static str,
     status: u16,
-    detail: &'static str,
+    detail: Cow<'static, str>,
 }
 
 impl Problem {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Absent(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TokenNotConfigured | Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::TokenInQuery => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::TokenInQuery => StatusCode::BAD_REQUEST,
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::WrongOrigin => StatusCode::FORBIDDEN,
         }
     }
 
-    fn detail(&self) -> &'static str {
-        match self {
+    fn detail(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Absent(detail) | Self::BadRequest(detail) | Self::Conflict(detail) | Self::Unavailable(detail) => {
+                return Cow::Owned(detail.clone());
+            }
             Self::NotFound => "nothing has this path",
             Self::MethodNotAllowed { .. } => {
                 "this path does not take this method; the header `Allow` names those it takes"
@@ -66,7 +81,7 @@ impl Problem {
             Self::TokenInQuery => "a token in an address ends up in logs: send `Authorization: Bearer TOKEN` instead",
             Self::WrongHost => "the header `Host` must name localhost or a loopback address",
             Self::WrongOrigin => "pages of other origins may not call this",
-        }
+        })
     }
 
     /// Returns the answer that says so.

@@ -84,7 +84,7 @@ impl Server {
     }
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, door: &Door) {
-        let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&self.api, door, &request))));
+        let service = service_fn(async |request| Ok::<_, Infallible>(answer(&self.api, door, &request).await));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -103,13 +103,13 @@ impl Server {
     }
 }
 
-fn answer(api: &Api, door: &Door, request: &Request<Incoming>) -> Answer {
+async fn answer(api: &Api, door: &Door, request: &Request<Incoming>) -> Answer {
     // No route reads a body. One of unknown length is not read either: the connection ends after the answer.
     if request.body().size_hint().lower() > BODY_BYTES_MAX {
         return Problem::BodyTooLarge.into_answer();
     }
     match door.check(request.uri(), request.headers()) {
-        Ok(()) => api.answer(request.method(), request.uri().path()),
+        Ok(()) => api.answer(request.method(), request.uri()).await,
         Err(problem) => problem.into_answer(),
     }
 }

@@ -201,7 +201,8 @@ impl Desk {
         if retry.is_none() {
             self.metrics.dead_letter(&self.bot);
             let (bot, attempts) = (&self.bot, claimed.attempt);
-            tracing::error!(%bot, attempts, %fault, "an event was given up: it is a dead letter now");
+            let event = claimed.event_id().map(|id| id.to_string());
+            tracing::error!(%bot, event, attempts, %fault, "an event was given up: it is a dead letter now");
         }
         Ok(())
     }

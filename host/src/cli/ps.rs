@@ -1,37 +1,38 @@
 //! `host ps`: one line a bot, asked of the host that runs.
 
-use std::path::PathBuf;
+use bothost::admin::BotView;
 
-use anyhow::Context;
-use bothost::admin::{BotView, client};
-use bothost::config::Config;
-use bothost::host::ADMIN_SOCKET;
-
+use super::remote::{Remote, read};
+use super::table::{Table, terminal_width};
 use super::{Failure, tell};
 
 /// Lists the bots of the running host: phase, version, counts, and what is wrong
 #[derive(Debug, clap::Args)]
 pub(super) struct Ps {
-    /// The configuration of the host that is asked
-    #[arg(long, value_name = "CONFIG.toml", default_value = "config.toml")]
-    config: PathBuf,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 impl Ps {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = Config::load(&self.config)?;
-        let client = client::Client::new(config.host.data_dir.join(ADMIN_SOCKET));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let answer = runtime.context("cannot start the runtime")?.block_on(client.get("/api/v1/bots"))?;
-        if self.json {
+        let answer = self.remote.find()?.get("/api/v1/bots")?;
+        if self.remote.json {
             tell(answer);
-        } else {
-            let bots: Vec<BotView> = serde_json::from_value(answer).context("the host's answer is not understood")?;
-            tell(client::table(&bots).trim_end());
+            return Ok(());
         }
+        let mut table = Table::new(["NAME", "PHASE", "VERSION", "QUEUED", "HANDLED", "FAULTS", "DETAIL"]);
+        for bot in read::<Vec<BotView>>(answer)? {
+            table.push([
+                &bot.name,
+                &bot.phase,
+                bot.version.as_deref().unwrap_or(""),
+                &bot.queued.to_string(),
+                &bot.handled.to_string(),
+                &bot.faults.to_string(),
+                bot.detail.as_deref().unwrap_or(""),
+            ]);
+        }
+        tell(table.render(terminal_width()));
         Ok(())
     }
 }

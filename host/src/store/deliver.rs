@@ -235,7 +235,8 @@ impl Store {
     }
 
     async fn operate_send(&self, id: u64, fate: Fate) -> Result<bool, StoreError> {
-        let now = Timestamp::now();
+        // The time of one that is retried begins anew, by the clock that outboxes go by.
+        let now = Timestamp::steady();
         Ok(self.write(|reply| Write::Send { id, fate, now, reply }).await? > 0)
     }
 }

@@ -1,0 +1,130 @@
+//! The part of an address behind the question mark: which of the parameters that a route knows are given, and that no others are.
+
+use super::problem::Problem;
+use crate::logs::escape;
+
+/// Entries of a listing where nobody says how many.
+const LIMIT_DEFAULT: u32 = 100;
+/// Most entries of a listing: the bodies of all of them are in memory at once.
+const LIMIT_MAX: u32 = 1_000;
+
+/// The parameters of one request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads the parameters, each of which must be one of `known`.
+    ///
+    /// # Errors
+    ///
+    /// One is unknown, is there twice, or is no text.
+    pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let text = |part| decode(part).ok_or_else(|| bad(format!("`{part}` is not percent-encoded UTF-8")));
+            let (key, value) = (text(key)?, text(value)?);
+            if !known.contains(&key.as_str()) {
+                return Err(bad(unknown(&key, known)));
+            }
+            if pairs.iter().any(|(given, _)| *given == key) {
+                return Err(bad(format!("`{key}` is there twice")));
+            }
+            pairs.push((key, value));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// Returns a parameter that is given and not empty.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(given, value)| given == key && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns a parameter that is a name of some kind.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub(super) fn name<N>(&self, key: &str) -> Result<Option<N>, Problem>
+    where
+        N: std::str::FromStr<Err: std::fmt::Display>,
+    {
+        let parse = |text: &str| text.parse().map_err(|error| bad(format!("`{key}`: {error}")));
+        self.text(key).map(parse).transpose()
+    }
+
+    /// Returns how many entries are asked for.
+    ///
+    /// # Errors
+    ///
+    /// It is no number, or one that is not allowed.
+    pub(super) fn limit(&self) -> Result<u32, Problem> {
+        let Some(text) = self.text("limit") else { return Ok(LIMIT_DEFAULT) };
+        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        limit.ok_or_else(|| bad(format!("`limit` must be a whole number from 1 to {LIMIT_MAX}, not {}", escape(text))))
+    }
+}
+
+fn bad(detail: String) -> Problem {
+    Problem::BadRequest(detail)
+}
+
+fn unknown(key: &str, known: &[&str]) -> String {
+    let known = match known {
+        [] => "none".to_owned(),
+        known => known.join(", "),
+    };
+    format!("unknown parameter `{}`; this path takes: {known}", escape(key))
+}
+
+/// Undoes percent-encoding. None: it is none, or no UTF-8.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || u8::try_from(char::from(bytes.next()?).to_digit(16)?).ok();
+                let (high, low) = (digit()?, digit()?);
+                high << 4 | low
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grants::ConnectorKey;
+
+    const KNOWN: &[&str] = &["connector", "limit"];
+
+    #[test]
+    fn parameters_are_decoded() {
+        let query = Query::parse(Some("connector=echo%2Fqq&&limit=7"), KNOWN).unwrap();
+        let key: Option<ConnectorKey> = query.name("connector").unwrap();
+        assert_eq!((key.unwrap().to_string().as_str(), query.limit()), ("echo/qq", Ok(7)));
+        let query = Query::parse(None, KNOWN).unwrap();
+        assert_eq!((query.text("connector"), query.limit()), (None, Ok(LIMIT_DEFAULT)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_would_be_right() {
+        let of = |query| Query::parse(Some(query), KNOWN);
+        let limit = |query| of(query).and_then(|query| query.limit());
+        for (query, said) in [
+            ("state=lost", "unknown parameter `state`; this path takes: connector, limit"),
+            ("limit=1&limit=2", "`limit` is there twice"),
+            ("limit=%zz", "`%zz` is not percent-encoded UTF-8"),
+            ("limit=%f", "`%f` is not percent-encoded UTF-8"),
+            ("limit=0", "`limit` must be a whole number from 1 to 1000, not 0"),
+            ("limit=1001", "`limit` must be a whole number from 1 to 1000, not 1001"),
+            ("limit=%1b[2J", "`limit` must be a whole number from 1 to 1000, not \\u{1b}[2J"),
+        ] {
+            assert_eq!(limit(query), Err(Problem::BadRequest(said.to_owned())), "{query}");
+        }
+    }
+}
