@@ -11,9 +11,11 @@
 //! the next one begins. Reads are not transactions: each value carries a revision, and a settlement names those it rests on.
 
 mod append;
+mod blobs;
 mod commit;
 mod deliver;
 mod directory;
+pub mod engine;
 mod error;
 pub mod history;
 mod lanes;
@@ -33,12 +35,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::append::{Appended, Appending, NewEvent};
+pub use self::blobs::{BlobDirectory, BlobId, BlobIdError};
 pub use self::commit::{
     Commit, Committed, KEY_BYTES_MAX, SumError, TIMER_NAME_BYTES_MAX, TIMER_PAYLOAD_BYTES_MAX, TIMERS_MAX,
     VALUE_BYTES_MAX, sum,
 };
 pub use self::deliver::Sent;
 use self::directory::DataDirectory;
+use self::engine::{Fence, Lease, LeaseName, Partition};
 pub use self::error::{Flaw, RecordKind, StoreError};
 pub use self::outbox::{Entry, Outbox, OutboxRoom, OutboxSettings};
 pub use self::queue::{Claimed, Depth, Queue, QueueBounds};
@@ -133,11 +137,16 @@ struct Shared {
     reads: mpsc::Sender<Read>,
     timers_changed: watch::Receiver<u64>,
     closing: CancellationToken,
+    /// Cancelled once the readers are gone.
+    writer_closing: CancellationToken,
     running: Mutex<Option<Running>>,
     /// Grows when events are taken over again after one could not be.
     intake_epoch: AtomicU64,
     queue: Arc<Queue>,
     outbox: Arc<Outbox>,
+    blobs: BlobDirectory,
+    /// The right of this process to write for the bots.
+    lease: Arc<Lease>,
     /// Those that were up when the store was opened, until somebody takes them.
     alerts: Mutex<Vec<(BotName, AlertChange, Timestamp)>>,
 }
@@ -145,7 +154,8 @@ struct Shared {
 /// What is there until the store is closed.
 #[derive(Debug)]
 struct Running {
-    threads: Vec<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
+    writer: JoinHandle<()>,
     _directory: DataDirectory,
 }
 
@@ -155,11 +165,17 @@ impl Shared {
         self.closing.cancel();
         // Held while joining, so that a second caller returns no sooner than the first.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        for thread in running.take().into_iter().flat_map(|running| running.threads) {
+        let Some(Running { readers, writer, _directory }) = running.take() else { return };
+        let join = |thread: JoinHandle<()>| {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store has panicked");
             }
-        }
+        };
+        readers.into_iter().for_each(join);
+        // Alone: of connections that close at the same time each takes another for the last one, none copies the write-ahead
+        // log back, and the next process believes that this one died.
+        self.writer_closing.cancel();
+        join(writer);
     }
 }
 
@@ -180,20 +196,37 @@ impl Store {
         let directory = DataDirectory::lock(data_dir)?;
         let path: Arc<Path> = directory.file("bothost.db")?.into();
         let (connection, last_end) = sqlite::open(&path, options.durability)?;
+        let (name, holder) = (LeaseName::Partition(Partition::ONLY), format!("process {}", std::process::id()));
+        let fence = Fence(sqlite::take_lease(&connection, &path, &name.to_string(), &holder)?);
+        let expires_at = Timestamp::from_millis(u64::MAX);
+        let lease = Arc::new(Lease { name, fence, holder: holder.into(), expires_at });
         let (queue, outbox) = (Arc::new(Queue::new(options.queue)), Arc::new(Outbox::default()));
         let memory = Memory { queue: Arc::clone(&queue), outbox: Arc::clone(&outbox) };
         let ledger = sqlite::recover(&connection, &path, &options, &memory, last_end)?;
         let alerts = Mutex::new(sqlite::alerts(&connection, &path)?);
         let closing = CancellationToken::new();
+        let blobs = BlobDirectory::open(data_dir, closing.clone())?;
         // A thread that is already there ends when its only sender is dropped.
-        let (reads, mut threads) = sqlite::spawn_readers(&path, &closing)?;
-        let WriterHandle { requests, timers_changed, thread } =
-            sqlite::spawn_writer(connection, path, ledger, memory, closing.clone())?;
-        threads.push(thread);
-        let running = Mutex::new(Some(Running { threads, _directory: directory }));
+        let (reads, readers) = sqlite::spawn_readers(&path, &closing)?;
+        let writer_closing = CancellationToken::new();
+        let WriterHandle { requests, timers_changed, thread: writer } =
+            sqlite::spawn_writer(connection, path, ledger, memory, writer_closing.clone())?;
+        let running = Mutex::new(Some(Running { readers, writer, _directory: directory }));
         let intake_epoch = AtomicU64::new(0);
-        let shared =
-            Shared { writes: requests, reads, timers_changed, closing, running, intake_epoch, queue, outbox, alerts };
+        let shared = Shared {
+            writes: requests,
+            reads,
+            timers_changed,
+            closing,
+            writer_closing,
+            running,
+            intake_epoch,
+            queue,
+            outbox,
+            blobs,
+            lease,
+            alerts,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -333,3 +366,8 @@ impl Store {
 fn json_array(bots: &[BotName]) -> String {
     serde_json::Value::from_iter(bots.iter().map(BotName::as_str)).to_string()
 }
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod memory;

@@ -116,17 +116,18 @@ impl Teller {
             "unwanted" => ahead.push(Step::open(format!("{bot}: does not want such events"))),
             _ => ahead.push(Step::open(format!("{bot}: waits, or is at work{}", self.due(handling.due.as_deref())))),
         }
-        handling.sends.iter().for_each(|send| self.send(bot, send, steps, ahead));
+        // They were committed with the attempt that went well, by a clock that the wall clock may have left.
+        let committed_at = handling.ended_at.as_deref().filter(|_| handling.state == "done");
+        let at = |send: &SendView| committed_at.unwrap_or(&send.committed_at).to_owned();
+        handling.sends.iter().for_each(|found| self.send(bot, found, &at(found), steps, ahead));
     }
 
-    fn send(&self, bot: &str, send: &SendView, steps: &mut Vec<Step>, ahead: &mut Vec<Step>) {
+    fn send(&self, bot: &str, send: &SendView, committed_at: &str, steps: &mut Vec<Step>, ahead: &mut Vec<Step>) {
         let SendView { id, connector, .. } = send;
         let kind = send.kind.as_deref().unwrap_or("something that cannot be trusted");
         let to = send.conversation.as_deref().map(|at| format!(" in {at}")).unwrap_or_default();
         let said = send.text.as_deref().map(|text| format!(": {}", cut(text, CELL_CHARS_MAX))).unwrap_or_default();
-        steps.push(
-            self.step(&send.committed_at, format!("{bot}: outbox entry {id}: {kind} through {connector}{to}{said}")),
-        );
+        steps.push(self.step(committed_at, format!("{bot}: outbox entry {id}: {kind} through {connector}{to}{said}")));
         let tries = if send.attempts == 1 { "1 try".to_owned() } else { format!("{} tries", send.attempts) };
         let ended_at = send.ended_at.as_deref().unwrap_or_default();
         match send.state.as_str() {

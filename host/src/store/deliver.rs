@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::engine::Lease;
 use super::history::{DeadLetter, Send, SendFilter, Story, cut};
 use super::outbox::Entry;
 use super::queue::Claimed;
@@ -79,16 +80,31 @@ impl Store {
     ///
     /// Where it cannot be written.
     pub async fn send_begun(&self, entry: &Entry) -> Result<(), StoreError> {
-        let id = entry.id;
-        self.write(|reply| Write::SendBegun { id, reply }).await
+        self.send_begun_under(&self.shared.lease, entry).await
+    }
+
+    pub(super) async fn send_begun_under(&self, lease: &Lease, entry: &Entry) -> Result<(), StoreError> {
+        let (lease, id) = (Arc::new(lease.clone()), entry.id);
+        self.write(|reply| Write::SendBegun { lease, id, reply }).await
     }
 
     /// Notes that an action was not delivered and waits until `due`. Returns once that is on its way to the disk.
     pub async fn send_failed(&self, entry: &Entry, attempts: u32, due: Timestamp, error: &str) {
+        self.send_failed_under(&self.shared.lease, entry, attempts, due, error).await;
+    }
+
+    pub(super) async fn send_failed_under(
+        &self,
+        lease: &Lease,
+        entry: &Entry,
+        attempts: u32,
+        due: Timestamp,
+        error: &str,
+    ) {
         self.outbox().hold(entry, due, attempts);
-        let error = cut(error.to_owned(), REASON_BYTES_MAX);
+        let (lease, error) = (Arc::new(lease.clone()), cut(error.to_owned(), REASON_BYTES_MAX));
         // Only a store that is closed does not take it.
-        let _ = self.shared.writes.send(Write::SendFailed { id: entry.id, attempts, due, error }).await;
+        let _ = self.shared.writes.send(Write::SendFailed { lease, id: entry.id, attempts, due, error }).await;
     }
 
     /// Notes that the platform took an action. Returns when that is on disk.
@@ -97,7 +113,17 @@ impl Store {
     ///
     /// Where it cannot be written. The action is still at work then.
     pub async fn delivered(&self, entry: Entry, attempts: u32, platform_id: Option<String>) -> Result<(), StoreError> {
-        self.send_ended(entry, attempts, SendEnd::Delivered { platform_id }).await
+        self.delivered_under(&self.shared.lease, entry, attempts, platform_id).await
+    }
+
+    pub(super) async fn delivered_under(
+        &self,
+        lease: &Lease,
+        entry: Entry,
+        attempts: u32,
+        platform_id: Option<String>,
+    ) -> Result<(), StoreError> {
+        self.send_ended(lease, entry, attempts, SendEnd::Delivered { platform_id }).await
     }
 
     /// Notes that an action will not be delivered. Returns when that is on disk.
@@ -106,8 +132,18 @@ impl Store {
     ///
     /// As [`Store::delivered`].
     pub async fn lost(&self, entry: Entry, attempts: u32, reason: &str) -> Result<(), StoreError> {
+        self.lost_under(&self.shared.lease, entry, attempts, reason).await
+    }
+
+    pub(super) async fn lost_under(
+        &self,
+        lease: &Lease,
+        entry: Entry,
+        attempts: u32,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         let reason = cut(reason.to_owned(), REASON_BYTES_MAX);
-        self.send_ended(entry, attempts, SendEnd::Lost { reason }).await
+        self.send_ended(lease, entry, attempts, SendEnd::Lost { reason }).await
     }
 
     /// Notes that what has waited too long for a connector will not be delivered; `ttl` is how long what names no time of its own
@@ -125,9 +161,9 @@ impl Store {
         self.write(|reply| Write::ExpireSends { key, ttl, now, reply }).await
     }
 
-    async fn send_ended(&self, entry: Entry, attempts: u32, end: SendEnd) -> Result<(), StoreError> {
-        let (entry, now) = (Box::new(entry), Timestamp::now());
-        self.write(|reply| Write::SendEnded { entry, attempts, end, now, reply }).await
+    async fn send_ended(&self, lease: &Lease, entry: Entry, attempts: u32, end: SendEnd) -> Result<(), StoreError> {
+        let (lease, entry, now) = (Arc::new(lease.clone()), Box::new(entry), Timestamp::now());
+        self.write(|reply| Write::SendEnded { lease, entry, attempts, end, now, reply }).await
     }
 
     /// Makes dead letters of what waits for a bot that is gone. Returns how many.

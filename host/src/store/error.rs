@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::BlobId;
+use super::engine::Lease;
 use crate::id::BotName;
 use crate::schedule::ScheduleError;
 
@@ -127,6 +129,24 @@ pub enum StoreError {
         /// What is wrong with it.
         flaw: Flaw,
     },
+    /// A large content is not what was kept under its name. It was put aside; nobody sees it.
+    #[error("the content {id} is damaged and was put aside as {}", aside.display())]
+    DamagedBlob {
+        /// Its name.
+        id: BlobId,
+        /// Where it is now.
+        aside: Arc<Path>,
+    },
+    /// Somebody else owns by now what this was to be written under. Nothing was written.
+    #[error("{name} has passed to another owner: its fence is {current} by now, and this was asked with {fence}")]
+    Fenced {
+        /// The lease.
+        name: String,
+        /// The fence of whoever asked.
+        fence: u64,
+        /// The one in force.
+        current: u64,
+    },
     /// The caller did not check a length.
     #[error("{what} of bot {bot} has {len} bytes, not {min} to {max}")]
     Length {
@@ -162,6 +182,12 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Stopped,
+}
+
+impl StoreError {
+    pub(super) fn fenced(lease: &Lease, current: u64) -> Self {
+        Self::Fenced { name: lease.name.to_string(), fence: lease.fence.0, current }
+    }
 }
 
 fn process(pid: Option<u32>) -> String {

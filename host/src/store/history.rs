@@ -173,3 +173,16 @@ pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_two_characters_and_a_short_one_not_at_all() {
+        assert_eq!(cut("abc".to_owned(), 3), "abc");
+        assert_eq!(cut("abcd".to_owned(), 3), "abc");
+        assert_eq!(cut("aéé".to_owned(), 4), "aé");
+        assert_eq!(cut("é".to_owned(), 1), "");
+    }
+}

@@ -27,7 +27,7 @@ pub(super) struct LaneId {
 }
 
 /// Things that wait, lane by lane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Lanes<T> {
     lanes: HashMap<LaneId, Lane<T>>,
     /// Lanes whose first thing can be taken, by class, in the order they became so.
@@ -41,7 +41,7 @@ pub(super) struct Lanes<T> {
 }
 
 /// Things of one lane. A lane without any does not exist.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Lane<T> {
     things: VecDeque<T>,
     /// Where the first one stands.
@@ -172,6 +172,15 @@ impl<T> Lanes<T> {
     /// Returns everything, those at work included, in no order.
     pub(super) fn into_things(self) -> impl Iterator<Item = T> {
         self.lanes.into_values().flat_map(|lane| lane.things)
+    }
+
+    /// Returns everything, in no order, and, of the first things of lanes that wait, when they are due.
+    pub(super) fn into_due(self) -> impl Iterator<Item = (Option<Timestamp>, T)> {
+        self.lanes.into_values().flat_map(|lane| {
+            let due = if let First::Waiting(due) = lane.first { Some(due) } else { None };
+            let due = std::iter::once(due).chain(std::iter::repeat(None));
+            due.zip(lane.things)
+        })
     }
 
     /// Removes the first thing of a lane, which is not at work, that `is_it`.

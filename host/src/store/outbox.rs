@@ -3,7 +3,7 @@
 //!
 //! The bodies of actions are kept as long as they fit into [`BODIES_BYTES_MAX`]; the others are read when they are taken.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::lanes::{LaneId, Lanes};
 use crate::action::{Action, Priority};
 use crate::clock::Timestamp;
 use crate::delivery::{Loser, Order, Overflow};
+use crate::event::LaneKey;
 use crate::grants::ConnectorKey;
 use crate::id::{BotName, Ticket};
 
@@ -74,6 +75,8 @@ pub struct Entry {
     pub attempts: u32,
     /// What to do; none: it is on disk only, see [`Store::action_of`](super::Store::action_of).
     pub action: Option<Arc<Action>>,
+    /// How urgent it is, also where its outbox keeps another order.
+    pub(super) priority: Priority,
     pub(super) lane: LaneId,
     pub(super) bytes: u32,
 }
@@ -87,6 +90,36 @@ pub enum OutboxRoom {
     Full,
     /// There is no such connector.
     Unknown,
+}
+
+/// What an open transaction adds to the outboxes and takes from them, before it is there. Without it, what is committed together
+/// would find the same room, or displace the same entry.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pending {
+    connectors: HashMap<ConnectorKey, PendingAt>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct PendingAt {
+    added: Vec<(LaneId, u64, Priority)>,
+    displaced: HashSet<u64>,
+}
+
+impl Pending {
+    /// An entry is to come.
+    pub(super) fn add(&mut self, key: &ConnectorKey, lane: LaneId, id: u64, priority: Priority) {
+        self.connectors.entry(key.clone()).or_default().added.push((lane, id, priority));
+    }
+
+    /// An entry is to go: one that waits, or one that was to come.
+    pub(super) fn displace(&mut self, key: &ConnectorKey, id: u64) {
+        let at = self.connectors.entry(key.clone()).or_default();
+        let to_come = at.added.len();
+        at.added.retain(|(_, added, _)| *added != id);
+        if at.added.len() == to_come {
+            at.displaced.insert(id);
+        }
+    }
 }
 
 /// What an outbox does about an entry that is about to be committed.
@@ -105,7 +138,12 @@ pub(super) enum Admission {
 impl Outbox {
     /// Makes an outbox for a connector, or gives the one that is there these settings; its entries stay.
     pub fn open(&self, key: &ConnectorKey, settings: OutboxSettings) {
-        self.lock().connectors.entry(key.clone()).or_default().settings = Some(settings);
+        let mut inner = self.lock();
+        let waiting = inner.connectors.entry(key.clone()).or_default();
+        if waiting.settings.is_none() && settings.order == Order::Fifo {
+            waiting.lanes = in_order_of_arrival(std::mem::take(&mut waiting.lanes));
+        }
+        waiting.settings = Some(settings);
     }
 
     /// Removes a connector's outbox from memory and returns the ids of the entries that were not at work.
@@ -131,24 +169,38 @@ impl Outbox {
         }
     }
 
-    /// Decides about an entry that is about to be committed, with `ahead` more of the same transaction before it.
-    pub(super) fn admit(&self, key: &ConnectorKey, priority: Priority, ahead: usize) -> Admission {
+    /// Decides about an entry that is about to be committed, after what the open transaction has done already.
+    pub(super) fn admit(&self, key: &ConnectorKey, priority: Priority, pending: &Pending) -> Admission {
         let inner = self.lock();
         let Some((waiting, settings)) = inner.connectors.get(key).and_then(|found| Some((found, found.settings?)))
         else {
             return Admission::ConnectorGone;
         };
-        if waiting.lanes.len() + ahead < settings.len_max {
+        let nothing = PendingAt::default();
+        let pending = pending.connectors.get(key).unwrap_or(&nothing);
+        if waiting.lanes.len() + pending.added.len() < settings.len_max + pending.displaced.len() {
             return Admission::Taken;
         }
-        let mut idle: Vec<_> = waiting.lanes.idle().map(|(lane, entry)| (lane, entry.id)).collect();
-        idle.sort_unstable_by_key(|(_, id)| *id);
-        match settings.overflow.loser(idle.into_iter().map(|found| (found, found.0.priority)), priority) {
+        let idle = waiting.lanes.idle().map(|(lane, entry)| (lane, entry.id, entry.priority));
+        let idle = idle.filter(|(_, id, _)| !pending.displaced.contains(id));
+        let added = pending.added.iter().map(|(lane, id, priority)| (lane, *id, *priority));
+        let mut idle: Vec<_> = idle.chain(added).collect();
+        idle.sort_unstable_by_key(|(_, id, _)| *id);
+        let candidates = idle.into_iter().map(|(lane, id, priority)| ((lane, id), priority));
+        match settings.overflow.loser(candidates, priority) {
             // The handler was told that there was room.
             Loser::Call => Admission::Taken,
             Loser::Newcomer => Admission::Overflows,
             Loser::Waiting((lane, id)) => Admission::Displaces { lane: lane.clone(), id },
         }
+    }
+
+    /// Returns the lane that a connector's outbox keeps such an entry in.
+    pub(super) fn lane(&self, key: &ConnectorKey, lane: LaneKey, priority: Priority) -> LaneId {
+        let inner = self.lock();
+        let settings = inner.connectors.get(key).and_then(|waiting| waiting.settings);
+        let is_fifo = settings.is_some_and(|settings| settings.order == Order::Fifo);
+        LaneId { key: lane, priority: if is_fifo { Priority::default() } else { priority } }
     }
 
     /// Lets an entry be taken that is on disk now. With `due`, not before then.
@@ -292,6 +344,21 @@ impl Outbox {
     }
 }
 
+/// Returns what waited for a connector before it was known that priorities do not count there.
+fn in_order_of_arrival(lanes: Lanes<Entry>) -> Lanes<Entry> {
+    let mut entries: Vec<_> = lanes.into_due().collect();
+    entries.sort_unstable_by_key(|(_, entry)| entry.id);
+    let mut lanes = Lanes::default();
+    for (due, mut entry) in entries {
+        entry.lane.priority = Priority::default();
+        match due {
+            Some(due) => lanes.push_held(entry.lane.clone(), entry, due),
+            None => lanes.push(entry.lane.clone(), entry),
+        }
+    }
+    lanes
+}
+
 impl Inner {
     /// Takes an entry that is gone off the account.
     fn forget(&mut self, entry: &Entry) {
@@ -304,7 +371,6 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::LaneKey;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -325,6 +391,7 @@ mod tests {
             expires_at: None,
             committed_at: NOW,
             attempts: 0,
+            priority,
             lane: LaneId { key: LaneKey::other("test", lane), priority },
             action: None,
             bytes: 0,
@@ -341,7 +408,7 @@ mod tests {
         assert_eq!(outbox.room(&key()), OutboxRoom::Unknown);
         outbox.push(entry(1, "a", Priority::Normal), None);
         assert_eq!((outbox.room(&key()), outbox.total()), (OutboxRoom::Unknown, 0));
-        assert_eq!(outbox.admit(&key(), Priority::Normal, 0), Admission::ConnectorGone);
+        assert_eq!(outbox.admit(&key(), Priority::Normal, &Pending::default()), Admission::ConnectorGone);
         outbox.open(&key(), settings(1, Overflow::Reject));
         assert_eq!((outbox.room(&key()), outbox.total()), (OutboxRoom::Full, 1), "what was committed for it waited");
         outbox.open(&key(), settings(2, Overflow::Reject));
@@ -361,7 +428,7 @@ mod tests {
             for (id, priority) in [(1, Priority::High), (2, Priority::Normal), (3, Priority::Normal)] {
                 outbox.push(entry(id, &id.to_string(), priority), None);
             }
-            let displaced = match outbox.admit(&key(), newcomer, 0) {
+            let displaced = match outbox.admit(&key(), newcomer, &Pending::default()) {
                 Admission::Displaces { id, .. } => Some(id),
                 Admission::Taken => None,
                 other => panic!("{other:?}"),
@@ -371,9 +438,9 @@ mod tests {
         let outbox = Outbox::default();
         outbox.open(&key(), settings(1, Overflow::DropLowPriority));
         outbox.push(entry(1, "a", Priority::High), None);
-        assert_eq!(outbox.admit(&key(), Priority::Low, 0), Admission::Overflows);
+        assert_eq!(outbox.admit(&key(), Priority::Low, &Pending::default()), Admission::Overflows);
         outbox.open(&key(), settings(1, Overflow::DropNewest));
-        assert_eq!(outbox.admit(&key(), Priority::Critical, 0), Admission::Overflows);
+        assert_eq!(outbox.admit(&key(), Priority::Critical, &Pending::default()), Admission::Overflows);
     }
 
     #[test]

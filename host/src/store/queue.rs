@@ -79,7 +79,7 @@ pub struct Claimed {
     pub(super) seq: u64,
     pub(super) event: Option<Arc<Event>>,
     pub(super) is_suspect: bool,
-    lane: LaneId,
+    pub(super) lane: LaneId,
 }
 
 /// What becomes of an event that was at work.

@@ -12,6 +12,7 @@ mod counter;
 mod dedup;
 mod handled;
 mod inbox;
+mod lease;
 mod operate;
 mod outbox;
 mod prepare;
@@ -51,7 +52,7 @@ pub(super) use self::prepare::{PreparedCommit, Turn};
 pub(super) use self::quarantine::RowName;
 pub(super) use self::reader::{Read, spawn_readers};
 pub(super) use self::recover::LastEnd;
-pub(super) use self::request::{Append, Fail, Fate, FiredTurn, Reply, SendEnd, Settle, Write};
+pub(super) use self::request::{Append, Fail, Fate, FiredTurn, LeaseStep, Reply, SendEnd, Settle, Write};
 pub(super) use self::writer::{Memory, WriterHandle, spawn_writer};
 
 /// Above this size a look at the whole file would hold up the start for too long.
@@ -128,6 +129,16 @@ pub(super) fn open(path: &Arc<Path>, durability: Durability) -> Result<(Connecti
         MigrationError::Sql(error) => sql_error(path, error),
     })?;
     Ok((connection, last_end))
+}
+
+/// Takes a lease whoever has it, and returns its fence: the data directory is locked, so that every earlier owner is gone.
+pub(super) fn take_lease(
+    connection: &Connection,
+    path: &Arc<Path>,
+    name: &str,
+    holder: &str,
+) -> Result<u64, StoreError> {
+    lease::take(connection, name, holder, Timestamp::from_millis(u64::MAX)).map_err(|error| sql_error(path, error))
 }
 
 /// Reads what an earlier process left to do into memory, and where its numbers had got to. Blocking, for about a second for each

@@ -9,8 +9,9 @@ use super::dedup::Dedup;
 use super::request::{After, Answer, Fail, Outcome, Write};
 use super::retention::{Kept, Retention};
 use super::writer::Memory;
-use super::{Fault, Flaw, counter, handled, inbox, operate, outbox, quarantine, sql_error, to_column};
+use super::{Fault, Flaw, counter, handled, inbox, lease, operate, outbox, quarantine, sql_error, to_column};
 use crate::clock::Timestamp;
+use crate::store::outbox::Pending;
 use crate::store::queue::Verdict;
 use crate::store::{StoreError, StoreOptions};
 
@@ -30,6 +31,8 @@ pub(in crate::store) struct Ledger {
     pub(super) dedup: Dedup,
     pub(super) retention: Retention,
     pub(super) wrote: Wrote,
+    /// What the open transaction does to the outboxes.
+    pub(super) pending: Pending,
     /// The wall clock as the last request saw it; decides what is swept.
     pub(super) now: Option<Timestamp>,
 }
@@ -47,6 +50,7 @@ impl Ledger {
             dedup: Dedup::load(connection, options.dedup_window)?,
             retention: Retention::load(connection, kept)?,
             wrote: Wrote::default(),
+            pending: Pending::default(),
             now: None,
         })
     }
@@ -66,6 +70,8 @@ impl Ledger {
     /// The open transaction is on disk. Returns what it wrote.
     pub(super) fn committed(&mut self) -> Wrote {
         self.dedup.committed();
+        self.retention.committed();
+        self.pending = Pending::default();
         std::mem::take(&mut self.wrote)
     }
 
@@ -73,6 +79,7 @@ impl Ledger {
     pub(super) fn rolled_back(&mut self) {
         self.dedup.rolled_back();
         self.retention.rolled_back();
+        self.pending = Pending::default();
         self.wrote = Wrote::default();
     }
 
@@ -89,6 +96,11 @@ impl Ledger {
         request: Write,
     ) -> Outcome {
         let sql = |error| sql_error(path, error);
+        let refusal =
+            request.lease().map(|lease| lease::refusal(connection, lease).unwrap_or_else(|error| Some(sql(error))));
+        if let Some(error) = refusal.flatten() {
+            return request.refuse(&error);
+        }
         match request {
             Write::Append { append, reply } => {
                 let (result, after) = self.append(connection, *append);
@@ -106,20 +118,23 @@ impl Ledger {
                 let after = if result.is_ok() { vec![After::Settled(claimed, verdict)] } else { Vec::new() };
                 Outcome { answer: Answer::Done(reply, result), after }
             }
-            Write::Dismiss { claimed } => Answer::Nobody(handled::dismiss(connection, &claimed).map_err(sql)).into(),
-            Write::Claim { claimed, reply } => {
+            Write::Dismiss { claimed, .. } => {
+                Answer::Nobody(handled::dismiss(connection, &claimed).map_err(sql)).into()
+            }
+            Write::Claim { claimed, reply, .. } => {
                 let attempts = i64::from(claimed.attempt);
                 let at = (to_column(claimed.seq), claimed.bot.as_str());
                 let noted = inbox::change(connection, at, &[inbox::state::WAITING], |row| row.attempts = attempts);
                 Answer::Done(reply, noted.map(drop).map_err(sql)).into()
             }
-            Write::SendBegun { id, reply } => {
+            Write::SendBegun { id, reply, .. } => {
                 let noted = outbox::change(connection, to_column(id), &[outbox::state::WAITING], |row| {
                     row.state = outbox::state::PERHAPS_SENT;
+                    row.due_ms = None;
                 });
                 Answer::Done(reply, noted.map(drop).map_err(sql)).into()
             }
-            Write::SendFailed { id, attempts, due, error } => {
+            Write::SendFailed { id, attempts, due, error, .. } => {
                 let of = [outbox::state::WAITING, outbox::state::PERHAPS_SENT];
                 let noted = outbox::change(connection, to_column(id), &of, |row| {
                     row.state = outbox::state::WAITING;
@@ -129,7 +144,7 @@ impl Ledger {
                 });
                 Answer::Nobody(noted.map(drop).map_err(sql)).into()
             }
-            Write::SendEnded { entry, attempts, end, now, reply } => {
+            Write::SendEnded { entry, attempts, end, now, reply, .. } => {
                 let result = operate::send_ended(connection, &entry, attempts, &end, now).map_err(sql);
                 let after = if result.is_ok() { vec![After::SendFinished(entry)] } else { Vec::new() };
                 Outcome { answer: Answer::Done(reply, result), after }
@@ -160,6 +175,7 @@ impl Ledger {
                 let (result, after) = split(operate::operate_send(connection, memory, id, fate, now).map_err(sql));
                 Outcome { answer: Answer::Count(reply, result), after }
             }
+            Write::Lease { step, reply } => Answer::Fence(reply, lease::apply(connection, &step).map_err(sql)).into(),
             Write::PutAside { row, flaw, now, reply } => {
                 let done = quarantine::put_aside_if_unfit(connection, &row, flaw, now);
                 Answer::Done(reply, done.map_err(sql)).into()

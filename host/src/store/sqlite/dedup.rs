@@ -207,6 +207,48 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_comes_again_after_its_window_is_known_by_its_new_event() {
+        let connection = table();
+        let mut dedup = Dedup::load(&connection, Duration::from_millis(100)).unwrap();
+        dedup.insert(&connection, key("1"), 7, at(1_000)).unwrap();
+        dedup.committed();
+        dedup.insert(&connection, key("1"), 8, at(1_100)).unwrap();
+        dedup.committed();
+        assert_eq!(dedup.find(key("1"), at(1_199)), Some(8), "forgetting the first has not taken the second along");
+        let dedup = Dedup::load(&connection, Duration::from_millis(100)).unwrap();
+        assert_eq!(dedup.find(key("1"), at(1_199)), Some(8));
+    }
+
+    #[test]
+    fn what_expires_at_once_is_forgotten_a_little_with_each_event() {
+        let connection = table();
+        let mut dedup = Dedup::load(&connection, Duration::from_millis(100)).unwrap();
+        for number in 0..100 {
+            dedup.insert(&connection, key(&number.to_string()), number, at(1_000)).unwrap();
+        }
+        dedup.committed();
+        let rows =
+            || connection.query_row("SELECT count(*) FROM seen", (), |row| row.get::<_, i64>(0)).unwrap() as usize;
+        for number in 100..103 {
+            dedup.insert(&connection, key(&number.to_string()), number, at(2_000)).unwrap();
+            dedup.committed();
+            let left = 100 - (number as usize - 99) * FORGOTTEN_AT_ONCE + (number as usize - 99);
+            assert_eq!((rows(), dedup.seen.len(), dedup.order.len()), (left, left, left));
+        }
+        assert_eq!(dedup.find(key("99"), at(2_000)), None, "not forgotten yet, and over all the same");
+    }
+
+    #[test]
+    fn a_longer_window_counts_for_what_was_seen_before_as_well() {
+        let connection = table();
+        let mut dedup = Dedup::load(&connection, Duration::from_millis(100)).unwrap();
+        dedup.insert(&connection, key("1"), 7, at(1_000)).unwrap();
+        dedup.committed();
+        let dedup = Dedup::load(&connection, Duration::from_secs(9)).unwrap();
+        assert_eq!(dedup.find(key("1"), at(5_000)), Some(7));
+    }
+
+    #[test]
     fn two_connectors_may_use_the_same_id() {
         assert_ne!(DedupKey::new("ab", "c"), DedupKey::new("a", "bc"));
     }

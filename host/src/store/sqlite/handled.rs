@@ -8,14 +8,14 @@ use rusqlite::Connection;
 use super::apply::{Ledger, in_savepoint};
 use super::inbox;
 use super::prepare::PreparedCommit;
+use super::quarantine::RowName;
 use super::request::{After, Fail, Settle};
 use super::state::{self, StateWriter};
 use super::writer::Memory;
-use super::{Fault, alerts, from_column, outbox, timer, to_column, usage};
+use super::{Fault, Flaw, alerts, from_column, outbox, timer, to_column, usage};
 use crate::store::Committed;
 use crate::store::commit::TIMERS_MAX;
-use crate::store::lanes::LaneId;
-use crate::store::outbox::{Admission, Entry};
+use crate::store::outbox::{Admission, Entry, Pending};
 use crate::store::queue::{Claimed, Verdict};
 
 /// Expired rows removed for a bot that has no room left, before it is refused.
@@ -32,7 +32,8 @@ impl Ledger {
         let commit = &settle.commit;
         self.now = Some(commit.now);
         let (revision, first_send) = (self.next_revision(), self.send + 1);
-        let attempt = |above_quota| {
+        let mut pending = Pending::default();
+        let mut attempt = |above_quota| {
             let write = |connection: &Connection| {
                 let committed = write_commit(connection, commit, revision, above_quota)?;
                 if committed != Committed::Done {
@@ -42,7 +43,8 @@ impl Ledger {
                     return Ok((Committed::Gone, Vec::new()));
                 }
                 alerts::apply(connection, &commit.bot, &settle.alerts, commit.now)?;
-                Ok((Committed::Done, write_sends(connection, memory, settle, first_send)?))
+                pending.clone_from(&self.pending);
+                Ok((Committed::Done, write_sends(connection, memory, settle, first_send, &mut pending)?))
             };
             in_savepoint(connection, write, |(committed, _)| *committed == Committed::Done)
         };
@@ -55,8 +57,11 @@ impl Ledger {
         let (committed, mut after) = result?;
         if committed == Committed::Done {
             self.send += settle.sends.len() as i64;
+            self.pending = pending;
             self.wrote.timers |= !commit.timers.is_empty();
             self.wrote.revision |= !commit.timers.is_empty() || !commit.state.is_empty();
+        }
+        if matches!(committed, Committed::Done | Committed::Gone) {
             after.extend(settle.done.as_ref().map(|(claimed, _)| After::Settled(claimed.clone(), Verdict::Done)));
         }
         Ok((committed, after))
@@ -64,7 +69,7 @@ impl Ledger {
 
     /// Notes an attempt that did not go well, and when the next one comes, or that none does.
     pub(super) fn fail(&mut self, connection: &Connection, fail: &Fail) -> rusqlite::Result<()> {
-        let Fail { claimed, record, retry } = fail;
+        let Fail { claimed, record, retry, .. } = fail;
         self.now = Some(record.at);
         let at = (to_column(claimed.seq), claimed.bot.as_str());
         let changed = inbox::change(connection, at, &[inbox::state::WAITING], |row| {
@@ -87,6 +92,9 @@ impl Ledger {
 fn write_done(connection: &Connection, settle: &Settle) -> Result<bool, Fault> {
     let Some((claimed, spent)) = &settle.done else { return Ok(true) };
     let at = (to_column(claimed.seq), claimed.bot.as_str());
+    if let Some(None) = inbox::row(connection, at.0, at.1)? {
+        return Err(Fault::Row(RowName::queued(at.1.into(), at.0), Flaw::Checksum));
+    }
     let changed = inbox::change(connection, at, &[inbox::state::WAITING], |row| {
         row.state = inbox::state::DONE;
         row.attempts = i64::from(claimed.attempt);
@@ -105,15 +113,21 @@ pub(super) fn dismiss(connection: &Connection, claimed: &Claimed) -> rusqlite::R
 }
 
 /// Writes what a handler sends, and what gives way to it.
-fn write_sends(connection: &Connection, memory: &Memory, settle: &Settle, first: i64) -> Result<Vec<After>, Fault> {
+fn write_sends(
+    connection: &Connection,
+    memory: &Memory,
+    settle: &Settle,
+    first: i64,
+    pending: &mut Pending,
+) -> Result<Vec<After>, Fault> {
     let mut after = Vec::new();
     let now = settle.commit.now;
     for (n, send) in settle.sends.iter().enumerate() {
-        let ahead = settle.sends[..n].iter().filter(|other| other.via() == send.via()).count();
-        let reason = match memory.outbox.admit(send.via(), send.priority(), ahead) {
+        let reason = match memory.outbox.admit(send.via(), send.priority(), pending) {
             Admission::Taken => None,
             Admission::Displaces { lane, id } => {
                 outbox::lose(connection, to_column(id), "overflow", now)?;
+                pending.displace(send.via(), id);
                 after.push(After::Displaced { key: send.via().clone(), lane, id });
                 None
             }
@@ -142,18 +156,23 @@ fn write_sends(connection: &Connection, memory: &Memory, settle: &Settle, first:
         row.insert(connection, send)?;
         match reason {
             Some(reason) => tracing::error!(bot = row.bot, connector = row.connector, reason, "an action is lost"),
-            None => after.push(After::Send(Box::new(Entry {
-                id: from_column(row.id),
-                bot: settle.commit.bot.clone(),
-                via: send.via().clone(),
-                ticket: send.ticket(),
-                expires_at: send.expires_at,
-                committed_at: send.committed_at,
-                attempts: 0,
-                lane: LaneId { key: send.lane.clone(), priority: send.priority() },
-                action: Some(Arc::clone(&send.action)),
-                bytes: u32::try_from(send.body.len()).unwrap_or(u32::MAX),
-            }))),
+            None => {
+                let lane = memory.outbox.lane(send.via(), send.lane.clone(), send.priority());
+                pending.add(send.via(), lane.clone(), from_column(row.id), send.priority());
+                after.push(After::Send(Box::new(Entry {
+                    id: from_column(row.id),
+                    bot: settle.commit.bot.clone(),
+                    via: send.via().clone(),
+                    ticket: send.ticket(),
+                    expires_at: send.expires_at,
+                    committed_at: send.committed_at,
+                    attempts: 0,
+                    priority: send.priority(),
+                    lane,
+                    action: Some(Arc::clone(&send.action)),
+                    bytes: u32::try_from(send.body.len()).unwrap_or(u32::MAX),
+                })));
+            }
         }
     }
     Ok(after)

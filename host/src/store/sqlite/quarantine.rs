@@ -108,7 +108,7 @@ FROM timers WHERE bot = CAST(?1 AS TEXT) AND name = CAST(?2 AS TEXT)";
 
 const COPY_EVENT: &str = "
 INSERT INTO quarantine(source, bot, name, flaw, found_ms, columns, body)
-SELECT 'events', ?1, seq, ?3, ?4,
+SELECT 'events', CAST(?1 AS TEXT), CAST(seq AS TEXT), ?3, ?4,
        json_object('id', hex(id), 'origin', origin, 'platform_id', platform_id, 'received_ms', received_ms, 'checksum', checksum),
        body
 FROM events WHERE seq = CAST(?2 AS TEXT)";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::inbox::QueueRow;
+use super::inbox::{self, QueueRow};
 use super::outbox::{SendRow, select_sends};
 use super::{from_column, outbox, quarantine};
 use crate::clock::Timestamp;
@@ -44,10 +44,6 @@ pub(super) fn queue(connection: &Connection, queue: &Queue, last_end: LastEnd, n
     let mut rows = statement.query(())?;
     let mut unfit = Vec::new();
     while let Some(row) = rows.next()? {
-        let state: Option<i64> = row.get(5).ok();
-        if matches!(state, Some(1..=3)) {
-            continue;
-        }
         let found = QueueRow::read(row).and_then(|found| Some((found.bot.parse::<BotName>().ok()?, found)));
         let Some((bot, found)) = found else {
             let text =
@@ -55,6 +51,10 @@ pub(super) fn queue(connection: &Connection, queue: &Queue, last_end: LastEnd, n
             unfit.push(quarantine::RowName::queued(text(1), row.get::<_, i64>(0).unwrap_or_default()));
             continue;
         };
+        // Only now: between waiting and done there is one bit.
+        if found.state != inbox::state::WAITING {
+            continue;
+        }
         let queued = Queued {
             seq: from_column(found.event),
             event: None,
@@ -76,7 +76,8 @@ pub(super) fn outbox(
     on_uncertain: OnUncertain,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(select_sends!("WHERE state < 2 ORDER BY id"))?;
+    // What is neither of the ends, also where it is nothing that was ever written.
+    let mut statement = connection.prepare(select_sends!("WHERE state NOT IN (2, 3) ORDER BY id"))?;
     let mut rows = statement.query(())?;
     let (mut unfit, mut uncertain) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
@@ -117,8 +118,12 @@ pub(super) fn entry(row: &SendRow, bytes: usize) -> Option<Entry> {
         expires_at: row.expires_ms.map(moment),
         committed_at: moment(row.committed_ms),
         attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+        priority: super::priority(row.priority),
         lane: LaneId { key: LaneKey::from_text(&row.lane), priority: super::priority(row.priority) },
         action: None,
         bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
     })
 }
+
+#[cfg(test)]
+mod tests;

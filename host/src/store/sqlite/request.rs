@@ -16,6 +16,7 @@ use crate::event::{Event, LaneKey};
 use crate::grants::ConnectorKey;
 use crate::id::{BotName, EventId};
 use crate::store::append::Appended;
+use crate::store::engine::Lease;
 use crate::store::history::AttemptRecord;
 use crate::store::lanes::LaneId;
 use crate::store::outbox::{Entry, Outbox};
@@ -52,6 +53,8 @@ pub(in crate::store) struct FiredTurn {
 /// What a handler that went well asked for.
 #[derive(Debug)]
 pub(in crate::store) struct Settle {
+    /// The right to ask for it.
+    pub(in crate::store) lease: Arc<Lease>,
     /// The event that is done with it; none: an `init`.
     pub(in crate::store) done: Option<(Claimed, Spent)>,
     pub(in crate::store) commit: PreparedCommit,
@@ -62,6 +65,7 @@ pub(in crate::store) struct Settle {
 /// An attempt that did not go well, and what follows.
 #[derive(Debug)]
 pub(in crate::store) struct Fail {
+    pub(in crate::store) lease: Arc<Lease>,
     pub(in crate::store) claimed: Claimed,
     pub(in crate::store) record: AttemptRecord,
     /// None: it becomes a dead letter.
@@ -92,26 +96,31 @@ pub(in crate::store) enum Write {
     },
     /// The bot does not want an event. Nobody waits for it: asked again, it would say the same.
     Dismiss {
+        lease: Arc<Lease>,
         claimed: Claimed,
     },
     /// An event that may have ended an earlier process is about to be tried.
     Claim {
+        lease: Arc<Lease>,
         claimed: Claimed,
         reply: Reply<()>,
     },
     /// An action is about to be handed over whose platform cannot be asked twice.
     SendBegun {
+        lease: Arc<Lease>,
         id: u64,
         reply: Reply<()>,
     },
     /// An action was not delivered and will be tried again. Nobody waits for it: it only tells.
     SendFailed {
+        lease: Arc<Lease>,
         id: u64,
         attempts: u32,
         due: Timestamp,
         error: String,
     },
     SendEnded {
+        lease: Arc<Lease>,
         entry: Box<Entry>,
         attempts: u32,
         end: SendEnd,
@@ -152,6 +161,11 @@ pub(in crate::store) enum Write {
         now: Timestamp,
         reply: Reply<u64>,
     },
+    /// Somebody wants to own something, to go on owning it, or no longer. The answer is the fence.
+    Lease {
+        step: LeaseStep,
+        reply: Reply<Option<u64>>,
+    },
     /// A reader met a row that cannot be trusted.
     PutAside {
         row: RowName,
@@ -159,6 +173,14 @@ pub(in crate::store) enum Write {
         now: Timestamp,
         reply: Reply<()>,
     },
+}
+
+/// What somebody wants of a lease.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum LeaseStep {
+    Acquire { name: String, holder: Arc<str>, expires_at: Timestamp, now: Timestamp },
+    Renew { name: String, fence: u64, expires_at: Timestamp, now: Timestamp },
+    Release { name: String, fence: u64 },
 }
 
 /// What an operator wants of something that failed.
@@ -177,6 +199,20 @@ impl Write {
                 settle.commit.weight() + settle.sends.iter().map(|send| send.body.len()).sum::<usize>()
             }
             _ => 0,
+        }
+    }
+
+    /// Returns the lease that it was asked under; none for what anybody may ask.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        match self {
+            Self::Settle { settle, .. } => Some(&settle.lease),
+            Self::Fail { fail, .. } => Some(&fail.lease),
+            Self::Dismiss { lease, .. }
+            | Self::Claim { lease, .. }
+            | Self::SendBegun { lease, .. }
+            | Self::SendFailed { lease, .. }
+            | Self::SendEnded { lease, .. } => Some(lease),
+            _ => None,
         }
     }
 
@@ -200,6 +236,7 @@ impl Write {
             | Self::SendBegun { reply, .. }
             | Self::SendEnded { reply, .. }
             | Self::PutAside { reply, .. } => Answer::Done(reply, Err(error)).into(),
+            Self::Lease { reply, .. } => Answer::Fence(reply, Err(error)).into(),
             Self::ForgetBot { reply, .. }
             | Self::CloseOutbox { reply, .. }
             | Self::ExpireSends { reply, .. }
@@ -216,6 +253,7 @@ pub(super) enum Answer {
     Committed(Reply<Committed>, Result<Committed, StoreError>),
     Done(Reply<()>, Result<(), StoreError>),
     Count(Reply<u64>, Result<u64, StoreError>),
+    Fence(Reply<Option<u64>>, Result<Option<u64>, StoreError>),
     Nobody(Result<(), StoreError>),
 }
 
@@ -289,6 +327,7 @@ impl Outcome {
             Answer::Committed(_, result) => result.as_ref().err(),
             Answer::Done(_, result) | Answer::Nobody(result) => result.as_ref().err(),
             Answer::Count(_, result) => result.as_ref().err(),
+            Answer::Fence(_, result) => result.as_ref().err(),
         }
     }
 
@@ -310,6 +349,7 @@ impl Outcome {
             Answer::Committed(reply, result) => deliver(reply, result, failed),
             Answer::Done(reply, result) => deliver(reply, result, failed),
             Answer::Count(reply, result) => deliver(reply, result, failed),
+            Answer::Fence(reply, result) => deliver(reply, result, failed),
             Answer::Nobody(result) => {
                 if let Some(error) = failed.or(result.as_ref().err()) {
                     tracing::warn!(error = error as &dyn std::error::Error, "a note could not be written");

@@ -69,6 +69,11 @@ impl Retention {
         Ok(())
     }
 
+    /// The open transaction is on disk.
+    pub(super) fn committed(&mut self) {
+        self.before = (self.cursor, self.dead);
+    }
+
     /// The open transaction came to nothing.
     pub(super) fn rolled_back(&mut self) {
         (self.cursor, self.dead) = self.before;
@@ -108,8 +113,9 @@ impl Retention {
             "DELETE FROM queue WHERE event > ?1 AND event <= ?2 AND state IN (1, 3)",
             "DELETE FROM attempts WHERE event > ?1 AND event <= ?2
                AND NOT EXISTS (SELECT 1 FROM queue WHERE queue.event = attempts.event AND queue.bot = attempts.bot)",
-            "DELETE FROM outbox WHERE event > ?1 AND event <= ?2 AND state >= 2",
-            "DELETE FROM events WHERE seq > ?1 AND seq <= ?2
+            // The last of each stays: the next process counts on from it, and no number must come again.
+            "DELETE FROM outbox WHERE event > ?1 AND event <= ?2 AND state >= 2 AND id < (SELECT max(id) FROM outbox)",
+            "DELETE FROM events WHERE seq > ?1 AND seq <= ?2 AND seq < (SELECT max(seq) FROM events)
                AND NOT EXISTS (SELECT 1 FROM queue WHERE queue.event = events.seq)
                AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.event = events.seq)",
         ];
@@ -149,3 +155,6 @@ impl Retention {
         connection.prepare_cached("DELETE FROM tickets WHERE ticket < ?1")?.execute([to_column(oldest)]).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests;

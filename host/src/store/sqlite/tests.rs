@@ -9,6 +9,7 @@ use super::*;
 use crate::action::{Schedule, StateRead, StateWrite, TimerChange};
 use crate::clock::Timestamp;
 use crate::id::BotName;
+use crate::store::engine::Lease;
 use crate::store::{
     Appended, Commit, Committed, DueTimer, KEY_BYTES_MAX, Queue, RecordKind, Store, StoreOptions, TIMERS_MAX,
     VALUE_BYTES_MAX, sum,
@@ -424,7 +425,8 @@ mod durability {
             let commit = Commit { bot, reads, state, timers, state_bytes_max: 1 << 30, now: NOW };
             let (reply, answer) = tokio::sync::oneshot::channel();
             let commit = PreparedCommit::new(commit).unwrap();
-            let settle = Box::new(Settle { done: None, commit, sends: Vec::new(), alerts: Vec::new() });
+            let lease = Lease::of_first_owner().into();
+            let settle = Box::new(Settle { lease, done: None, commit, sends: Vec::new(), alerts: Vec::new() });
             handle.requests.send(Write::Settle { settle, reply }).await.unwrap();
             answer.await.unwrap()
         };

@@ -285,6 +285,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::delivery::Durability;
     use crate::store::commit::Commit;
+    use crate::store::engine::Lease;
     use crate::store::{Committed, StoreOptions};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -314,7 +315,8 @@ mod tests {
         let commit = Commit { bot, reads, state, timers: Vec::new(), state_bytes_max: u64::MAX, now };
         let (reply, answer) = tokio::sync::oneshot::channel();
         let commit = PreparedCommit::new(commit).unwrap();
-        let settle = Box::new(Settle { done: None, commit, sends: Vec::new(), alerts: Vec::new() });
+        let lease = Lease::of_first_owner().into();
+        let settle = Box::new(Settle { lease, done: None, commit, sends: Vec::new(), alerts: Vec::new() });
         writer.pending.push_back(Write::Settle { settle, reply });
         answer
     }
