@@ -73,7 +73,7 @@ pub struct Sources {
     pub bots: Arc<Board<BotName, BotStatus>>,
     /// Every connector.
     pub connectors: Arc<Board<ConnectorKey, connector::Status>>,
-    /// For events, dead letters, the queue and the outbox.
+    /// For events, dead letters, the queue and the outbox, and how the store is.
     pub store: Store,
     /// Whether the host takes events.
     pub is_ready: watch::Receiver<bool>,

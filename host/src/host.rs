@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::outbox::SendTerms;
 use crate::router::{Router, Routes};
 use crate::sandbox::{CompileLimits, Sandbox, SandboxConfig, SandboxError, Services};
+use crate::sentinel::Sentinel;
 use crate::store::{OutboxSettings, QueueBounds, Store, StoreError, StoreOptions};
 use crate::supervisor::{BotBoard, ConnectorServices, Connectors, LinkBoard, Loader, Supervisor, SupervisorParts};
 use crate::timers::Timers;
@@ -92,6 +93,7 @@ pub struct Host {
     timers: JoinHandle<()>,
     supervisor: JoinHandle<Supervisor>,
     watcher: JoinHandle<()>,
+    sentinel: JoinHandle<()>,
     ready: watch::Sender<bool>,
 }
 
@@ -158,6 +160,8 @@ impl Host {
             },
         )
         .await?;
+        let sentinel = Sentinel { health: store.health(), alerts: Arc::clone(&alerts), metrics: Arc::clone(&metrics) };
+        let sentinel = tokio::spawn(sentinel.run(watching.clone()));
         let intake = CancellationToken::new();
         let (fire, fired) = mpsc::channel(FIRED_MAX);
         let router =
@@ -191,6 +195,7 @@ impl Host {
             timers,
             supervisor,
             watcher,
+            sentinel,
             ready,
         })
     }
@@ -269,6 +274,7 @@ impl Host {
         supervisor.stop_connectors().await;
         self.watching.cancel();
         join("watcher", self.watcher).await;
+        join("sentinel", self.sentinel).await;
         // Joins the admin thread, which answers what it has begun.
         let admin = self.admin;
         let _ = tokio::task::spawn_blocking(move || admin.shutdown()).await;

@@ -30,6 +30,7 @@ pub mod router;
 pub mod sandbox;
 pub mod schedule;
 pub mod secret;
+pub mod sentinel;
 pub mod store;
 pub mod supervisor;
 pub mod timers;

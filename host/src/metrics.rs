@@ -6,6 +6,7 @@
 
 mod grouped;
 mod guest;
+mod store;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,8 @@ use prometheus_client::registry::{Metric, Registry};
 
 use self::grouped::{Grouped, Words};
 use self::guest::{GuestCollector, GuestMetrics, Measurement};
+pub use self::store::StoreFigures;
+use self::store::StoreMetrics;
 use crate::action::Severity;
 use crate::event::EventClass;
 use crate::grants::ConnectorKey;
@@ -66,6 +69,7 @@ struct OwnMetrics {
     component_load: Family<Words<1>, Histogram>,
     alerts_active: Family<Words<1>, Gauge>,
     alerts_rejected: Family<Words<1>, Counter>,
+    store: StoreMetrics,
 }
 
 /// One attempt at one event, after it ended.
@@ -218,6 +222,11 @@ impl Metrics {
         self.own.alerts_rejected.get_or_create(&[("reason", reason)]).inc();
     }
 
+    /// Says how the store is.
+    pub fn store(&self, figures: &StoreFigures) {
+        self.own.store.set(figures);
+    }
+
     /// Adds to a counter that a bot brings.
     pub fn guest_count(&self, bot: &BotName, name: &str, delta: u64, labels: &[(String, String)]) {
         self.guest(bot, name, Measurement::Count(delta), labels);
@@ -316,6 +325,7 @@ impl OwnMetrics {
             component_load: add(to, "component_load_seconds", "How long components took to load", load),
             alerts_active: add(to, "alerts_active", "Alerts that are up", Family::default()),
             alerts_rejected: add(to, "alerts_rejected", "Alerts that were not taken", Family::default()),
+            store: StoreMetrics::register(to),
         }
     }
 }
@@ -374,6 +384,8 @@ mod tests {
         metrics.component_load("cache", Duration::from_micros(700));
         metrics.alerts_active(Severity::Critical, 1);
         metrics.alert_rejected("bot-full");
+        let commit_time = Duration::from_millis(1500);
+        metrics.store(&StoreFigures { condition: "full", commits: 9, commit_time, ..StoreFigures::default() });
         let labels = [("symbol".to_owned(), "a\"b\\c".to_owned()), ("side".to_owned(), "buy".to_owned())];
         metrics.guest_count(&bot("echo"), "orders", 3, &labels);
         metrics.guest_count(&bot("other"), "orders", 4, &[]);
@@ -393,6 +405,10 @@ mod tests {
             r#"bothost_bot_phase{bot="echo",phase="starting"} 0"#,
             r#"bothost_bot_phase{bot="echo",phase="running"} 1"#,
             "bothost_log_lines_lost_total 5",
+            r#"bothost_store_condition{condition="working"} 0"#,
+            r#"bothost_store_condition{condition="full"} 1"#,
+            "bothost_store_commits_total 9",
+            "bothost_store_commit_seconds_total 1.5",
             "bothost_queue_depth_events 3",
             r#"bothost_guest_orders_total{bot="echo",side="buy",symbol="a\"b\\c"} 3"#,
             r#"bothost_guest_orders_total{bot="other"} 4"#,

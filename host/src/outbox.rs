@@ -352,7 +352,13 @@ async fn written<F: Future<Output = Result<(), StoreError>>>(note: impl Fn() -> 
 
 /// Says that the store failed.
 fn later(error: &StoreError) -> Outcome {
-    tracing::warn!(error = error as &dyn std::error::Error, "the outbox waits for the store");
+    let text = "the outbox waits for the store";
+    let error_field = error as &dyn std::error::Error;
+    // That a disk is full is said once, by whoever watches the store; a log on the same disk is not to fill it further.
+    match error {
+        StoreError::DiskFull { .. } => tracing::debug!(error = error_field, text),
+        _ => tracing::warn!(error = error_field, text),
+    }
     Outcome::Later
 }
 

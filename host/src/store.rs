@@ -11,12 +11,14 @@
 //! the next one begins. Reads are not transactions: each value carries a revision, and a settlement names those it rests on.
 
 mod append;
+mod ballast;
 mod blobs;
 mod commit;
 mod deliver;
 mod directory;
 pub mod engine;
 mod error;
+mod health;
 pub mod history;
 mod lanes;
 mod outbox;
@@ -35,6 +37,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::append::{Appended, Appending, NewEvent};
+use self::ballast::Ballast;
 pub use self::blobs::{BlobDirectory, BlobId, BlobIdError};
 pub use self::commit::{
     Commit, Committed, KEY_BYTES_MAX, SumError, TIMER_NAME_BYTES_MAX, TIMER_PAYLOAD_BYTES_MAX, TIMERS_MAX,
@@ -44,10 +47,12 @@ pub use self::deliver::Sent;
 use self::directory::DataDirectory;
 use self::engine::{Fence, Lease, LeaseName, Partition};
 pub use self::error::{Flaw, RecordKind, StoreError};
+use self::health::Pulse;
+pub use self::health::{Condition, StoreHealth};
 pub use self::outbox::{Entry, Outbox, OutboxRoom, OutboxSettings};
 pub use self::queue::{Claimed, Depth, Queue, QueueBounds};
 pub use self::settle::{Settled, Settlement, Spent};
-use self::sqlite::{Memory, Read, Reply, RowName, Write, WriterHandle};
+use self::sqlite::{CheckDepth, Memory, Read, Reply, RowName, Vigil, Write, WriterHandle};
 use crate::action::{AlertChange, Schedule};
 use crate::clock::Timestamp;
 use crate::delivery::{Durability, OnUncertain};
@@ -136,6 +141,7 @@ struct Shared {
     writes: mpsc::Sender<Write>,
     reads: mpsc::Sender<Read>,
     timers_changed: watch::Receiver<u64>,
+    pulse: Pulse,
     closing: CancellationToken,
     /// Cancelled once the readers are gone.
     writer_closing: CancellationToken,
@@ -194,6 +200,7 @@ impl Store {
     /// Where the directory cannot be used, another host uses it, or its database is damaged or of a newer host.
     pub fn open(data_dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let directory = DataDirectory::lock(data_dir)?;
+        let ballast = Ballast::find(data_dir);
         let path: Arc<Path> = directory.file("bothost.db")?.into();
         let (connection, last_end) = sqlite::open(&path, options.durability)?;
         let (name, holder) = (LeaseName::Partition(Partition::ONLY), format!("process {}", std::process::id()));
@@ -207,16 +214,22 @@ impl Store {
         let closing = CancellationToken::new();
         let blobs = BlobDirectory::open(data_dir, closing.clone())?;
         // A thread that is already there ends when its only sender is dropped.
-        let (reads, readers) = sqlite::spawn_readers(&path, &closing)?;
+        let pulse = Pulse::default();
+        let (reads, mut readers) = sqlite::spawn_readers(&path, &closing, &pulse)?;
+        if let Some(depth) = CheckDepth::of(sqlite::is_large(&path), last_end) {
+            readers.push(sqlite::spawn_check(Arc::clone(&path), depth, closing.clone(), pulse.clone())?);
+        }
+        let vigil = Vigil::new(&connection, path, ballast, pulse.clone());
         let writer_closing = CancellationToken::new();
         let WriterHandle { requests, timers_changed, thread: writer } =
-            sqlite::spawn_writer(connection, path, ledger, memory, writer_closing.clone())?;
+            sqlite::spawn_writer(connection, ledger, memory, vigil, writer_closing.clone())?;
         let running = Mutex::new(Some(Running { readers, writer, _directory: directory }));
         let intake_epoch = AtomicU64::new(0);
         let shared = Shared {
             writes: requests,
             reads,
             timers_changed,
+            pulse,
             closing,
             writer_closing,
             running,
@@ -233,6 +246,11 @@ impl Store {
     /// Returns the alerts of bots that were up when the store was opened, the oldest first; once.
     pub fn take_alerts(&self) -> Vec<(BotName, AlertChange, Timestamp)> {
         std::mem::take(&mut *self.shared.alerts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns how the store is: at once where it begins or ceases to work, its sizes once a second at most.
+    pub fn health(&self) -> watch::Receiver<StoreHealth> {
+        self.shared.pulse.subscribe()
     }
 
     /// Returns the queue of events.

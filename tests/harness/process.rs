@@ -1,6 +1,7 @@
 //! A host as a process of its own, `host run CONFIG`, that can be killed and started again on the same home. What it writes
 //! to standard error is shown where a test fails.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
@@ -40,6 +41,39 @@ pub struct ProcessHome {
     program: PathBuf,
     warmed: Option<PathBuf>,
     starts: usize,
+    disk: Option<SmallDisk>,
+}
+
+/// A disk of its own for the data directory, there for one process and gone with it.
+#[derive(Debug, Clone, Copy)]
+pub struct SmallDisk {
+    /// Its size.
+    pub bytes: u64,
+    /// Whether there is no room from the start on, but for what an earlier process has left.
+    pub is_full: bool,
+}
+
+impl SmallDisk {
+    /// Returns whether this machine lets its user have one.
+    pub fn is_possible() -> bool {
+        let tried = std::process::Command::new("unshare")
+            .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
+            .stderr(Stdio::null())
+            .status();
+        tried.is_ok_and(|status| status.success())
+    }
+
+    /// Returns what makes it over `data`, in a mount namespace of its own, and then becomes what is given as its arguments.
+    fn script(self) -> String {
+        let Self { bytes, is_full } = self;
+        let fill =
+            "echo 1 >data/lock; fallocate -l $((BYTES / 8)) data/ballast; cat /dev/zero >data/filler 2>/dev/null;";
+        let fill = if is_full { fill } else { "" };
+        format!(
+            "set -e; BYTES={bytes}; cp -a data before; mount -t tmpfs -o size=$BYTES,mode=700 tmpfs data; cp -a before/. data/; \
+             set +e; {fill} exec \"$@\""
+        )
+    }
 }
 
 impl ProcessHome {
@@ -48,7 +82,7 @@ impl ProcessHome {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir(dir.path().join("bots")).expect("the bots' directory");
         fs::write(dir.path().join("config.toml"), format!("{BASE}{config}")).expect("the configuration");
-        Self { dir, program: program.into(), warmed: None, starts: 0 }
+        Self { dir, program: program.into(), warmed: None, starts: 0, disk: None }
     }
 
     /// Puts a file into the bots' directory, whole.
@@ -68,6 +102,12 @@ impl ProcessHome {
         self
     }
 
+    /// Gives the data directory a disk of its own, with what is in the directory by now; for one start.
+    pub fn on(mut self, disk: SmallDisk) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
     /// Returns the directory of the host's own files.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
@@ -83,11 +123,21 @@ impl ProcessHome {
 
     /// Starts a process with these variables in its environment. The one before must have ended.
     pub fn start(&mut self, variables: &[(&str, &str)]) -> Process {
+        self.start_under(&[], variables)
+    }
+
+    /// Starts a process as [`ProcessHome::start`] does, by a program that becomes it, such as `strace -D`.
+    pub fn start_under(&mut self, program: &[&str], variables: &[(&str, &str)]) -> Process {
         // A core file for each of a hundred processes that die on purpose fills a disk.
         rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..core_limit() }).ok();
         self.starts += 1;
         let stderr = self.stderr(self.starts);
-        let child = Command::new(&self.program)
+        let script = self.disk.map(SmallDisk::script);
+        let shell = script.as_deref().map_or(vec![], |script| vec!["unshare", "-rm", "sh", "-c", script, "sh"]);
+        let mut words =
+            shell.into_iter().chain(program.iter().copied()).map(OsStr::new).chain([self.program.as_os_str()]);
+        let child = Command::new(words.next().unwrap_or_default())
+            .args(words)
             .arg("run")
             .arg("config.toml")
             .current_dir(self.dir.path())
@@ -99,8 +149,16 @@ impl ProcessHome {
             .kill_on_drop(true)
             .spawn()
             .expect("the program starts");
-        let client = Client::new(self.data().join("admin.sock"));
-        Process { child, stderr, client, cache: self.cache(), warmed: self.warmed.clone() }
+        // Where the process has a disk of its own, it is seen through the process only.
+        let data = match (self.disk, child.id()) {
+            (Some(_), Some(id)) => {
+                let data = self.data();
+                Path::new(&format!("/proc/{id}/root")).join(data.strip_prefix("/").unwrap_or(&data))
+            }
+            _ => self.data(),
+        };
+        let client = Client::new(data.join("admin.sock"));
+        Process { child, stderr, client, cache: self.cache(), warmed: self.warmed.clone(), data }
     }
 }
 
@@ -148,6 +206,7 @@ pub struct Process {
     client: Client,
     cache: PathBuf,
     warmed: Option<PathBuf>,
+    data: PathBuf,
 }
 
 impl Process {
@@ -171,6 +230,16 @@ impl Process {
         }
     }
 
+    /// Returns the process' number; none where it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Returns the directory of the host's own files, as the process sees it.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Returns how the process ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child of ours")
@@ -182,6 +251,15 @@ impl Process {
             Ok(value) => Some(value),
             Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => None,
             Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    /// Returns what the host says of its health, and nothing where it says that it is not well at all.
+    pub async fn health(&self) -> Option<Value> {
+        match self.client.get("/health").await {
+            Ok(value) => Some(value),
+            Err(ClientError::Refused { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => None,
+            Err(error) => panic!("/health: {error}"),
         }
     }
 

@@ -20,5 +20,6 @@ mod peers;
 mod platforms;
 mod rig;
 mod sandbox;
+mod store_faults;
 mod tidy;
 mod watcher;

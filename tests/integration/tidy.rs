@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["connector", "store", "watcher"],
     &["sandbox", "timers"],
     &["bot"],
-    &["config", "outbox", "router"],
+    &["config", "outbox", "router", "sentinel"],
     &["supervisor"],
     &["admin"],
     &["host"],

@@ -200,7 +200,8 @@ impl Api {
     fn health(&self) -> Answer {
         let (bots, connectors) = (self.sources.bots.statuses(), self.sources.connectors.entries());
         let is_ready = *self.sources.is_ready.borrow();
-        let health = Health::assess(is_ready, self.started.elapsed(), &bots, &connectors);
+        let store = self.sources.store.health().borrow().clone();
+        let health = Health::assess(is_ready, self.started.elapsed(), &bots, &connectors, &store);
         json(status_of(health.status), &health)
     }
 

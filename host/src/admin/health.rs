@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::bot::phase::{BotStatus, Phase};
 use crate::connector::{Link, Status};
 use crate::grants::ConnectorKey;
+use crate::store::{Condition, StoreHealth};
 
 /// What `/health` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,6 +20,16 @@ pub(super) struct Health {
     bots: BTreeMap<&'static str, usize>,
     /// How many connectors stand each way.
     connectors: BTreeMap<&'static str, usize>,
+    store: StoreView,
+}
+
+/// How the store is. What it says in words is in the alerts: this is served to everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct StoreView {
+    condition: &'static str,
+    is_damaged: bool,
+    quarantined: u64,
+    wal_bytes: u64,
 }
 
 /// How the host is.
@@ -27,9 +38,9 @@ pub(super) struct Health {
 pub(super) enum Verdict {
     /// All is well.
     Ok,
-    /// It serves, but not every bot or connector does.
+    /// It serves, but not every bot or connector does, or it takes nothing new in until the disk has room.
     Degraded,
-    /// It is starting or stopping.
+    /// It is starting or stopping, or nothing can be stored.
     Unavailable,
 }
 
@@ -40,6 +51,7 @@ impl Health {
         uptime: Duration,
         bots: &[BotStatus],
         connectors: &[(ConnectorKey, Status)],
+        store: &StoreHealth,
     ) -> Self {
         let bots_are_well = bots
             .iter()
@@ -47,7 +59,9 @@ impl Health {
         let connectors_are_well = connectors
             .iter()
             .all(|(_, status)| !matches!(status.link, Link::BackingOff { .. } | Link::AuthFailed { .. }));
-        let status = match (is_ready, bots_are_well && connectors_are_well) {
+        let is_stored = !matches!(store.condition, Condition::Failing { .. } | Condition::Displaced { .. });
+        let store_is_well = store.condition == Condition::Working && store.damage.is_none() && store.quarantined == 0;
+        let status = match (is_ready && is_stored, bots_are_well && connectors_are_well && store_is_well) {
             (false, _) => Verdict::Unavailable,
             (true, true) => Verdict::Ok,
             (true, false) => Verdict::Degraded,
@@ -57,6 +71,12 @@ impl Health {
             uptime_seconds: uptime.as_secs(),
             bots: count(bots.iter().map(|bot| bot.phase.as_str())),
             connectors: count(connectors.iter().map(|(_, status)| status.link.as_str())),
+            store: StoreView {
+                condition: store.condition.as_str(),
+                is_damaged: store.damage.is_some(),
+                quarantined: store.quarantined,
+                wal_bytes: store.log_bytes,
+            },
         }
     }
 }
@@ -87,7 +107,7 @@ mod tests {
     }
 
     fn verdict(is_ready: bool, bots: &[BotStatus], connectors: &[(ConnectorKey, Status)]) -> Verdict {
-        Health::assess(is_ready, UPTIME, bots, connectors).status
+        Health::assess(is_ready, UPTIME, bots, connectors, &StoreHealth::default()).status
     }
 
     #[test]
@@ -108,15 +128,31 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_takes_less_degrades_and_one_that_takes_nothing_makes_unavailable() {
+        let since = Timestamp::from_millis(0);
+        let of = |store: &StoreHealth| Health::assess(true, UPTIME, &[], &[], store).status;
+        let with = |condition| of(&StoreHealth { condition, ..StoreHealth::default() });
+        assert_eq!(with(Condition::Full { since }), Verdict::Degraded);
+        assert_eq!(with(Condition::Failing { since, error: "no".into() }), Verdict::Unavailable);
+        assert_eq!(with(Condition::Displaced { since }), Verdict::Unavailable);
+        assert_eq!(of(&StoreHealth { quarantined: 1, ..StoreHealth::default() }), Verdict::Degraded);
+        assert_eq!(of(&StoreHealth { damage: Some("no".into()), ..StoreHealth::default() }), Verdict::Degraded);
+    }
+
+    #[test]
     fn bots_and_connectors_are_counted_and_not_named() {
         let health = Health::assess(
             true,
             UPTIME,
             &[bot(Phase::Running), bot(Phase::Running), bot(Phase::Disabled)],
             &[connector(Link::Connected)],
+            &StoreHealth { log_bytes: 7, ..StoreHealth::default() },
         );
+        let store =
+            serde_json::json!({ "condition": "working", "is_damaged": false, "quarantined": 0, "wal_bytes": 7 });
         let expected = serde_json::json!({
             "status": "ok", "uptime_seconds": 90, "bots": { "disabled": 1, "running": 2 }, "connectors": { "connected": 1 },
+            "store": store,
         });
         assert_eq!(serde_json::to_value(health).unwrap(), expected);
     }

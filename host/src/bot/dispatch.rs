@@ -21,6 +21,10 @@ use crate::store::Claimed;
 const INIT_RETRY_INITIAL: Duration = Duration::from_millis(500);
 const INIT_RETRY_MAX: Duration = Duration::from_secs(30);
 const INIT_RETRY_JITTER: f64 = 0.25;
+/// Waits before events are claimed again after the store could not take how one ended: the guest would work for nothing.
+const STORE_RETRY_INITIAL: Duration = Duration::from_secs(1);
+const STORE_RETRY_MAX: Duration = Duration::from_secs(15);
+const STORE_RETRY_JITTER: f64 = 0.2;
 
 /// The state of a bot's task.
 pub(super) struct Task {
@@ -33,7 +37,36 @@ pub(super) struct Task {
     work: JoinSet<Done>,
     /// The events at work, for the case that one's task panics.
     at_work: HashMap<Id, Claimed>,
+    stall: Stall,
     cut_off: CancellationToken,
+}
+
+/// Nothing is claimed for a while, for the store's sake.
+struct Stall {
+    backoff: Backoff,
+    until: Option<tokio::time::Instant>,
+}
+
+impl Stall {
+    fn new() -> Self {
+        Self { backoff: Backoff::new(STORE_RETRY_INITIAL, STORE_RETRY_MAX, STORE_RETRY_JITTER), until: None }
+    }
+
+    fn is_over(&mut self, now: tokio::time::Instant) -> bool {
+        self.until.take_if(|until| *until <= now);
+        self.until.is_none()
+    }
+
+    /// Those that fail side by side are one failure.
+    fn store_failed(&mut self, now: tokio::time::Instant) {
+        if self.until.is_none() {
+            self.until = Some(now + self.backoff.next(fastrand::f64()));
+        }
+    }
+
+    fn store_worked(&mut self) {
+        self.backoff.reset();
+    }
 }
 
 struct Probation {
@@ -57,7 +90,8 @@ impl Task {
         metrics.bot_phase(&name, Phase::Discovered.as_str());
         let desk = Desk { bot: name, store, metrics, alerts, attempts_max };
         let (work, at_work) = (JoinSet::new(), HashMap::new());
-        let task = Self { desk, status, serving: None, probation: None, work, at_work, cut_off };
+        let stall = Stall::new();
+        let task = Self { desk, status, serving: None, probation: None, work, at_work, stall, cut_off };
         (task, receiver)
     }
 
@@ -87,6 +121,9 @@ impl Task {
     /// Claims events while there are any and there is room beside those at work.
     fn claim(&mut self) {
         let Some(guest) = &self.serving else { return };
+        if !self.stall.is_over(tokio::time::Instant::now()) {
+            return;
+        }
         let room = guest.limits().in_flight as usize;
         while self.at_work.len() < room {
             let Some(claimed) = self.desk.store.queue().claim(&self.desk.bot, Timestamp::steady()) else { return };
@@ -202,10 +239,10 @@ impl Task {
     /// When something is due: a lane's next attempt, the next try of `init`, a warm instance that may be idle.
     fn wake_at(&self) -> Option<tokio::time::Instant> {
         let now = (tokio::time::Instant::now(), Timestamp::steady());
-        // Without room for it, a lane that is due would only wake the task again and again.
+        // Without room for it, or while nothing is claimed, a lane that is due would only wake the task again and again.
         let has_room = self.serving.as_ref().filter(|guest| self.at_work.len() < guest.limits().in_flight as usize);
         let retry = has_room.and_then(|_| self.desk.store.queue().next_due(&self.desk.bot));
-        let retry = retry.map(|due| now.0 + due.saturating_since(now.1));
+        let retry = self.stall.until.or(retry.map(|due| now.0 + due.saturating_since(now.1)));
         let init = self.probation.as_ref().and_then(|probation| probation.due);
         let idle = self.serving.as_ref().and_then(|guest| guest.drop_idle()).map(|left| now.0 + left);
         [retry, init, idle].into_iter().flatten().min()
@@ -233,7 +270,11 @@ impl Task {
         self.enter(Phase::Stopped);
     }
 
-    fn count(&self, ended: &Ended) {
+    fn count(&mut self, ended: &Ended) {
+        match ended {
+            Ended::Well | Ended::Faulted => self.stall.store_worked(),
+            Ended::Undecided => self.stall.store_failed(tokio::time::Instant::now()),
+        }
         self.status.send_modify(|status| match ended {
             Ended::Well => status.handled += 1,
             Ended::Faulted => status.faults += 1,
@@ -278,5 +319,28 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_fails_is_asked_less_and_less_until_it_works() {
+        let mut now = tokio::time::Instant::now();
+        let mut stall = Stall::new();
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            (0..16).for_each(|_| stall.store_failed(now));
+            let until = stall.until.unwrap();
+            assert!(!stall.is_over(now) && stall.is_over(until));
+            waits.push((until - now).as_secs_f64());
+            now = until;
+        }
+        assert!(waits[0] <= 1.2 && waits[7] >= 12.0, "{waits:?}");
+        stall.store_worked();
+        stall.store_failed(now);
+        assert!(stall.until.unwrap() - now <= Duration::from_millis(1200));
     }
 }

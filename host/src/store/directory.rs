@@ -38,8 +38,9 @@ impl DataDirectory {
             Err(Errno::WOULDBLOCK) => return Err(StoreError::InUse { path: path.into(), pid: read_pid(&mut lock) }),
             Err(errno) => return Err(failed(errno.into())),
         }
-        lock.set_len(0).map_err(failed)?;
-        writeln!(lock, "{}", std::process::id()).map_err(failed)?;
+        // In its place, and only then cut: on a full disk there may be no other.
+        let line = format!("{}\n", std::process::id());
+        lock.write_all(line.as_bytes()).and_then(|()| lock.set_len(line.len() as u64)).map_err(failed)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 

@@ -108,6 +108,22 @@ pub enum StoreError {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// The files that are open are no longer those at the path.
+    #[error(
+        "the database {} was deleted or replaced under this host, which still has the old one: stop the host, so that it \
+         finishes what it holds, then put the right file in place and start again",
+        path.display()
+    )]
+    Displaced {
+        /// The database.
+        path: Arc<Path>,
+    },
+    /// A read took so long that it would have held up the write-ahead log.
+    #[error("a read of the database {} took too long and was ended", path.display())]
+    TooSlow {
+        /// The database.
+        path: Arc<Path>,
+    },
     /// Anything else that SQLite or the disk refused. Nothing is lost, and a later request may succeed.
     #[error("the database {} does not answer", path.display())]
     Database {

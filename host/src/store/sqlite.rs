@@ -7,6 +7,7 @@
 
 mod alerts;
 mod apply;
+mod check;
 mod checksum;
 mod counter;
 mod dedup;
@@ -27,6 +28,7 @@ mod story;
 mod take_over;
 mod timer;
 mod usage;
+mod vigil;
 mod writer;
 
 use std::path::Path;
@@ -45,6 +47,7 @@ use crate::delivery::Durability;
 use crate::id::BotName;
 
 pub(super) use self::apply::Ledger;
+pub(super) use self::check::{Depth as CheckDepth, spawn_check};
 pub(super) use self::dedup::DedupKey;
 pub(super) use self::inbox::PreparedEvent;
 pub(super) use self::outbox::PreparedSend;
@@ -53,10 +56,14 @@ pub(super) use self::quarantine::RowName;
 pub(super) use self::reader::{Read, spawn_readers};
 pub(super) use self::recover::LastEnd;
 pub(super) use self::request::{Append, Fail, Fate, FiredTurn, LeaseStep, Reply, SendEnd, Settle, Write};
+pub(super) use self::vigil::Vigil;
 pub(super) use self::writer::{Memory, WriterHandle, spawn_writer};
 
 /// Above this size a look at the whole file would hold up the start for too long.
 const QUICK_CHECK_BYTES_MAX: u64 = 1 << 30;
+/// Pages of the write-ahead log before they are copied back: twice the throughput of the default of 1,000. The idle writer copies
+/// earlier, and a small disk has less.
+const LOG_PAGES_MAX: u32 = 8_000;
 
 /// Why a request went wrong, before it is known whose file it was.
 #[derive(Debug)]
@@ -94,6 +101,7 @@ fn sql_error(path: &Arc<Path>, error: rusqlite::Error) -> StoreError {
     let source: Arc<dyn std::error::Error + Send + Sync> = Arc::new(error);
     match code {
         Some(ErrorCode::DiskFull) => StoreError::DiskFull { path, source },
+        Some(ErrorCode::OperationInterrupted) => StoreError::TooSlow { path },
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StoreError::Damaged { path, report: source.to_string() }
         }
@@ -103,7 +111,7 @@ fn sql_error(path: &Arc<Path>, error: rusqlite::Error) -> StoreError {
 
 /// Opens the database for writing and brings its tables up to date. Blocking.
 ///
-/// Opened after a crash, a file below [`QUICK_CHECK_BYTES_MAX`] is looked through.
+/// Opened after a crash, a file that is not [large](is_large) is looked through.
 pub(super) fn open(path: &Arc<Path>, durability: Durability) -> Result<(Connection, LastEnd), StoreError> {
     let last_end = if has_bytes(&path.with_extension("db-wal")) { LastEnd::Crash } else { LastEnd::Clean };
     let failed = |error| sql_error(path, error);
@@ -117,10 +125,10 @@ pub(super) fn open(path: &Arc<Path>, durability: Durability) -> Result<(Connecti
         Durability::Process => "NORMAL",
     };
     connection.pragma_update(None, "synchronous", synchronous).map_err(failed)?;
-    // Twice the throughput of the default of 1,000 pages; the idle writer copies earlier.
-    connection.pragma_update_and_check(None, "wal_autocheckpoint", 8_000, |_| Ok(())).map_err(failed)?;
+    let log_pages = vigil::log_pages_max(path);
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", log_pages, |_| Ok(())).map_err(failed)?;
     connection.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |_| Ok(())).map_err(failed)?;
-    if last_end == LastEnd::Crash && path.metadata().is_ok_and(|file| file.len() < QUICK_CHECK_BYTES_MAX) {
+    if last_end == LastEnd::Crash && !is_large(path) {
         quick_check(&connection, path)?;
     }
     schema::migrate(&mut connection, path, schema::MIGRATIONS).map_err(|error| match error {
@@ -193,6 +201,11 @@ fn quick_check(connection: &Connection, path: &Arc<Path>) -> Result<(), StoreErr
     let report: String =
         connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)).map_err(|error| sql_error(path, error))?;
     if report == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.clone(), report }) }
+}
+
+/// Returns whether a look through the file takes too long for a start.
+pub(super) fn is_large(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.len() >= QUICK_CHECK_BYTES_MAX)
 }
 
 fn has_bytes(path: &Path) -> bool {

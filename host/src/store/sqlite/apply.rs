@@ -67,6 +67,11 @@ impl Ledger {
         self.retention.keep_up(connection, self.seq)
     }
 
+    /// Writes what is there already, to see whether the disk takes it.
+    pub(super) fn save_again(&self, connection: &Connection) -> rusqlite::Result<()> {
+        counter::save(connection, self.revision)
+    }
+
     /// The open transaction is on disk. Returns what it wrote.
     pub(super) fn committed(&mut self) -> Wrote {
         self.dedup.committed();

@@ -40,6 +40,12 @@ impl RowName {
     }
 }
 
+/// Returns how many rows are there.
+pub(super) fn count(connection: &Connection) -> Result<u64, rusqlite::Error> {
+    let mut count = connection.prepare_cached("SELECT count(*) FROM quarantine")?;
+    count.query_row((), |row| row.get(0)).map(super::from_column)
+}
+
 /// Puts a row aside that a reader has found, unless it was written or deleted since.
 pub(super) fn put_aside_if_unfit(
     connection: &Connection,

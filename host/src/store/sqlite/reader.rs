@@ -3,7 +3,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{Mutex, mpsc};
@@ -17,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::grants::ConnectorKey;
 use crate::id::{BotName, EventId, Ticket};
+use crate::store::health::Pulse;
 use crate::store::history::{DeadLetter, Send, SendFilter, Story};
 use crate::store::{Flaw, StateValue, StoreError};
 
@@ -24,6 +27,11 @@ use crate::store::{Flaw, StateValue, StoreError};
 const READERS: usize = 2;
 /// Requests that wait for a reader; whoever brings one more waits too.
 const QUEUE_LEN: usize = 256;
+
+/// How long one read may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Steps of SQLite's machine between two looks at the clock: about a millisecond.
+const STEPS: i32 = 10_000;
 
 /// What a reader answers: the result, or a row that cannot be trusted, for the writer to put aside.
 pub(in crate::store) type Found<T> = Result<T, (super::RowName, Flaw)>;
@@ -97,15 +105,22 @@ pub(in crate::store) enum Read {
 pub(in crate::store) fn spawn_readers(
     path: &Arc<Path>,
     closing: &CancellationToken,
+    pulse: &Pulse,
 ) -> Result<(mpsc::Sender<Read>, Vec<JoinHandle<()>>), StoreError> {
     let (requests, received) = mpsc::channel(QUEUE_LEN);
     let received = Arc::new(Mutex::new(received));
     let threads = (0..READERS).map(|index| {
-        let reader = Reader { connection: super::open_reader(path)?, path: path.clone() };
+        let mut connection = super::open_reader(path)?;
+        let deadline = Deadline::watch(&mut connection, DEADLINE).map_err(|error| super::sql_error(path, error))?;
+        let reader = Reader { connection, path: path.clone(), deadline, pulse: pulse.clone() };
         let (received, closing) = (received.clone(), closing.clone());
         super::spawn_thread(&format!("store-read-{index}"), move |runtime| {
             while let Some(request) = runtime.block_on(next(&received, &closing)) {
+                reader.deadline.begin();
                 reader.answer(request);
+            }
+            if reader.pulse.is_displaced() {
+                super::vigil::keep_off(&reader.connection);
             }
         })
     });
@@ -120,6 +135,31 @@ async fn next(requests: &Mutex<mpsc::Receiver<Read>>, closing: &CancellationToke
 struct Reader {
     connection: Connection,
     path: Arc<Path>,
+    deadline: Deadline,
+    pulse: Pulse,
+}
+
+/// Ends what a connection does when it takes too long.
+struct Deadline {
+    since: Instant,
+    /// In milliseconds since then.
+    at: Arc<AtomicU64>,
+    allowed: Duration,
+}
+
+impl Deadline {
+    fn watch(connection: &mut Connection, allowed: Duration) -> rusqlite::Result<Self> {
+        let deadline = Self { since: Instant::now(), at: Arc::new(AtomicU64::new(u64::MAX)), allowed };
+        let (since, at) = (deadline.since, Arc::clone(&deadline.at));
+        let is_over = move || since.elapsed().as_millis() as u64 > at.load(Ordering::Relaxed);
+        connection.progress_handler(STEPS, Some(is_over))?;
+        Ok(deadline)
+    }
+
+    fn begin(&self) {
+        let at = (self.since.elapsed() + self.allowed).as_millis() as u64;
+        self.at.store(at, Ordering::Relaxed);
+    }
 }
 
 impl Reader {
@@ -158,9 +198,35 @@ impl Reader {
         let answer = match result {
             Ok(found) => Ok(Ok(found)),
             Err(Fault::Row(row, flaw)) => Ok(Err((row, flaw))),
-            Err(fault @ Fault::Sql(_)) => Err(fault.into_store_error(&self.path)),
+            Err(fault @ Fault::Sql(_)) => {
+                let error = fault.into_store_error(&self.path);
+                if let StoreError::Damaged { report, .. } = &error {
+                    self.pulse.damaged(report);
+                }
+                Err(error)
+            }
         };
         // Whoever asked may be gone.
         let _ = reply.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f084_a_read_that_takes_too_long_is_ended_and_the_next_one_works() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let deadline = Deadline::watch(&mut connection, Duration::from_millis(50)).unwrap();
+        let read = |sql| {
+            deadline.begin();
+            connection.query_row(sql, (), |row| row.get::<_, i64>(0))
+        };
+        let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+        let path: Arc<Path> = Path::new("x.db").into();
+        let error = super::super::sql_error(&path, read(endless).unwrap_err());
+        assert!(matches!(error, StoreError::TooSlow { .. }), "{error:?}");
+        assert_eq!(read("SELECT 7").unwrap(), 7);
     }
 }

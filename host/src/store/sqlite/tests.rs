@@ -1,5 +1,7 @@
 //! The store from outside, through its handle, with a second connection as the hand of fate.
 
+mod flips;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -419,7 +421,9 @@ mod durability {
         let options = StoreOptions::default();
         let memory = Memory { queue: Arc::new(Queue::new(options.queue)), outbox: Arc::default() };
         let ledger = recover(&connection, &path, &options, &memory, last_end).unwrap();
-        let handle = spawn_writer(connection, path, ledger, memory, Default::default()).unwrap();
+        let ballast = crate::store::ballast::Ballast::find(directory.path());
+        let vigil = Vigil::new(&connection, path, ballast, Default::default());
+        let handle = spawn_writer(connection, ledger, memory, vigil, Default::default()).unwrap();
         let write = async |state: Vec<StateWrite>| {
             let (reads, timers, bot) = (Vec::new(), Vec::new(), bot("echo"));
             let commit = Commit { bot, reads, state, timers, state_bytes_max: 1 << 30, now: NOW };

@@ -5,10 +5,9 @@
 //! With nothing to do it sweeps expired rows, copies the write-ahead log back and gives free pages back.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::Ledger;
 use super::request::{Outcome, Write};
+use super::vigil::Vigil;
 use super::{Fault, sql_error, state};
 use crate::failpoint::{self, Failpoint};
 use crate::store::StoreError;
@@ -51,16 +51,16 @@ pub(in crate::store) struct Memory {
 /// Starts the writer. Its thread ends when `closing` is cancelled or every sender is gone, after what was already asked.
 pub(in crate::store) fn spawn_writer(
     connection: Connection,
-    path: Arc<Path>,
     ledger: Ledger,
     memory: Memory,
+    vigil: Vigil,
     closing: CancellationToken,
 ) -> Result<WriterHandle, StoreError> {
     let (requests, received) = mpsc::channel(QUEUE_LEN);
     let (changed, timers_changed) = watch::channel(0);
     let pending = VecDeque::new();
     let (chore, closed_intake) = (None, ClosedIntake::default());
-    let writer = Writer { connection, path, ledger, memory, timers_changed: changed, chore, closed_intake, pending };
+    let writer = Writer { connection, ledger, memory, vigil, timers_changed: changed, chore, closed_intake, pending };
     let thread = super::spawn_thread("store-write", move |runtime| writer.run(&runtime, received, &closing))?;
     Ok(WriterHandle { requests, timers_changed, thread })
 }
@@ -100,9 +100,9 @@ impl ClosedIntake {
 
 struct Writer {
     connection: Connection,
-    path: Arc<Path>,
     ledger: Ledger,
     memory: Memory,
+    vigil: Vigil,
     timers_changed: watch::Sender<u64>,
     chore: Option<Chore>,
     closed_intake: ClosedIntake,
@@ -112,13 +112,17 @@ struct Writer {
 impl Writer {
     fn run(mut self, runtime: &Runtime, mut requests: mpsc::Receiver<Write>, closing: &CancellationToken) {
         loop {
+            self.vigil.look(&self.connection);
             if !self.pending.is_empty() {
                 self.process_batch();
                 continue;
             }
             match runtime.block_on(self.wait(&mut requests, closing)) {
                 Wake::Requests => {}
-                Wake::Idle => self.do_chore(),
+                Wake::Idle => {
+                    self.do_chore();
+                    self.prove();
+                }
                 Wake::Ended => return,
             }
         }
@@ -126,6 +130,7 @@ impl Writer {
 
     async fn wait(&mut self, requests: &mut mpsc::Receiver<Write>, closing: &CancellationToken) -> Wake {
         let mut received = Vec::new();
+        let rest = if self.chore.is_some() { IDLE_AFTER } else { self.vigil.rest() };
         let count = tokio::select! {
             biased;
             // What was sent before the end is still received.
@@ -134,7 +139,7 @@ impl Writer {
                 requests.recv_many(&mut received, BATCH_LEN).await
             }
             count = requests.recv_many(&mut received, BATCH_LEN) => count,
-            () = tokio::time::sleep(IDLE_AFTER), if self.chore.is_some() => return Wake::Idle,
+            () = tokio::time::sleep(rest) => return Wake::Idle,
         };
         self.pending.extend(received);
         if count == 0 { Wake::Ended } else { Wake::Requests }
@@ -145,10 +150,14 @@ impl Writer {
         let (mut batch, mut bytes) = (VecDeque::new(), 0);
         let mut outcomes = Vec::with_capacity(self.pending.len());
         while bytes < BATCH_BYTES
+            && (batch.is_empty() || !self.vigil.is_cautious())
             && let Some(request) = self.pending.pop_front()
         {
-            match self.closed_intake.refusal(&request) {
-                Some(error) => request.refuse(&error).conclude(None, &self.memory.queue, &self.memory.outbox),
+            match self.closed_intake.refusal(&request).or_else(|| self.vigil.refusal(&request)) {
+                Some(error) => {
+                    self.closed_intake.close(request.intake_epoch(), &error);
+                    request.refuse(&error).conclude(None, &self.memory.queue, &self.memory.outbox);
+                }
                 None => {
                     bytes += request.weight();
                     batch.push_back(request);
@@ -156,13 +165,18 @@ impl Writer {
             }
         }
         let epoch = batch.iter().filter_map(Write::intake_epoch).max();
+        let begun = Instant::now();
         let failed = if batch.is_empty() { None } else { self.transaction(&mut batch, &mut outcomes).err() };
         if let Some(error) = &failed {
             self.closed_intake.close(epoch, error);
             self.roll_back();
+            self.vigil.failed(&self.connection, error);
             outcomes.extend(batch.into_iter().map(|request| request.refuse(error)));
-        } else if self.ledger.committed().timers {
-            self.timers_changed.send_modify(|count| *count = count.wrapping_add(1));
+        } else if !outcomes.is_empty() {
+            self.vigil.worked(outcomes.len(), begun.elapsed());
+            if self.ledger.committed().timers {
+                self.timers_changed.send_modify(|count| *count = count.wrapping_add(1));
+            }
         }
         self.chore = Some(Chore::Sweep);
         for outcome in outcomes {
@@ -175,15 +189,21 @@ impl Writer {
         let mut steps = Steps::default();
         while let Some(request) = batch.pop_front() {
             steps.note(&request);
-            let outcome = self.ledger.apply(&self.connection, &self.path, &self.memory, request);
+            let outcome = self.ledger.apply(&self.connection, self.vigil.path(), &self.memory, request);
             // SQLite ends the transaction by itself on some errors, such as a full disk; nothing of it is left then.
-            let ended = self.connection.is_autocommit().then(|| outcome.error().cloned());
+            let error = outcome.error().cloned();
             outcomes.push(outcome);
-            if let Some(error) = ended {
-                return Err(error.unwrap_or(StoreError::Stopped));
+            let has_ended = self.connection.is_autocommit();
+            match error {
+                // What does not fit for one request may be what the others need: nothing of it is to be acknowledged.
+                Some(error @ StoreError::DiskFull { .. }) => return Err(error),
+                Some(error) if has_ended => return Err(error),
+                Some(error) => self.vigil.refused(&error),
+                None if has_ended => return Err(StoreError::Stopped),
+                None => {}
             }
         }
-        self.ledger.close_batch(&self.connection).map_err(|error| sql_error(&self.path, error))?;
+        self.ledger.close_batch(&self.connection).map_err(|error| sql_error(self.vigil.path(), error))?;
         steps.reach(|step| step.before_commit);
         self.execute("COMMIT")?;
         steps.reach(|step| step.after_commit);
@@ -203,15 +223,35 @@ impl Writer {
         let Some(chore) = self.chore.take() else { return };
         let done = match chore {
             Chore::Sweep => self.sweep(),
-            Chore::Tidy => self.tidy().map(|()| None),
+            Chore::Tidy => self.tidy(),
         };
         match done {
             Ok(next) => self.chore = next,
             // The next write brings the next try.
             Err(fault) => {
                 self.roll_back();
-                let error = fault.into_store_error(&self.path);
+                let error = fault.into_store_error(self.vigil.path());
+                self.vigil.failed(&self.connection, &error);
                 tracing::warn!(%error, ?chore, "upkeep of the database failed");
+            }
+        }
+    }
+
+    /// Writes something where everything failed, to see whether it still does.
+    fn prove(&mut self) {
+        if !self.vigil.wants_proof() {
+            return;
+        }
+        let begun = Instant::now();
+        let written = self.execute("BEGIN IMMEDIATE").and_then(|()| {
+            self.ledger.save_again(&self.connection).map_err(|error| sql_error(self.vigil.path(), error))?;
+            self.execute("COMMIT")
+        });
+        match written {
+            Ok(()) => self.vigil.worked(0, begun.elapsed()),
+            Err(error) => {
+                self.roll_back();
+                self.vigil.failed(&self.connection, &error);
             }
         }
     }
@@ -231,17 +271,20 @@ impl Writer {
         Ok(Some(if expired.is_some() || has_more { Chore::Sweep } else { Chore::Tidy }))
     }
 
-    fn tidy(&self) -> Result<(), Fault> {
+    /// Returns what to do next: on a full disk, the same until nothing is left to give back.
+    fn tidy(&self) -> Result<Option<Chore>, Fault> {
         self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
         // Gives back a page each time it is stepped.
         let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum(500)")?;
         let mut pages = vacuum.query(())?;
         while pages.next()?.is_some() {}
-        Ok(())
+        drop(pages);
+        let free: i64 = self.connection.query_row("PRAGMA freelist_count", (), |row| row.get(0))?;
+        Ok((self.vigil.is_full() && free > 0).then_some(Chore::Tidy))
     }
 
     fn execute(&self, sql: &str) -> Result<(), StoreError> {
-        self.connection.execute_batch(sql).map_err(|error| sql_error(&self.path, error))
+        self.connection.execute_batch(sql).map_err(|error| sql_error(self.vigil.path(), error))
     }
 }
 
@@ -279,14 +322,20 @@ impl Steps {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PreparedCommit, Settle, recover};
+    use std::path::Path;
+
+    use super::super::{Append, PreparedCommit, PreparedEvent, Settle, recover};
     use super::*;
-    use crate::action::{StateRead, StateWrite};
+    use crate::action::{Priority, StateRead, StateWrite};
     use crate::clock::Timestamp;
     use crate::delivery::Durability;
+    use crate::event::{Event, EventKind};
+    use crate::store::ballast::Ballast;
     use crate::store::commit::Commit;
     use crate::store::engine::Lease;
-    use crate::store::{Committed, StoreOptions};
+    use crate::store::health::Pulse;
+    use crate::store::record::encode_event;
+    use crate::store::{Appended, Committed, StoreOptions};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -301,7 +350,8 @@ mod tests {
         let memory = Memory { queue: Arc::new(Queue::new(options.queue)), outbox: Arc::default() };
         let ledger = recover(&connection, &path, &options, &memory, last_end).unwrap();
         let (chore, closed_intake, pending) = (None, ClosedIntake::default(), VecDeque::new());
-        let writer = Writer { connection, path, ledger, memory, timers_changed, chore, closed_intake, pending };
+        let vigil = Vigil::new(&connection, path, Ballast::find(directory.path()), Pulse::default());
+        let writer = Writer { connection, ledger, memory, vigil, timers_changed, chore, closed_intake, pending };
         (directory, writer)
     }
 
@@ -391,5 +441,105 @@ mod tests {
         assert_eq!(number(&writer, "SELECT state_bytes FROM usage"), 6);
         assert!(number(&writer, "PRAGMA freelist_count") < 200, "pages are given back");
         assert!(directory.path().join("x.db").metadata().unwrap().len() > 0);
+    }
+
+    fn append(writer: &mut Writer, epoch: u64) -> tokio::sync::oneshot::Receiver<Result<Appended, StoreError>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let event = Arc::new(Event::now(None, EventKind::Custom { name: "x".into() }));
+        let bots = vec![("echo".parse().unwrap(), Priority::Normal)];
+        let reserved = runtime.block_on(writer.memory.queue.reserve(bots, 1));
+        let prepared = PreparedEvent {
+            id: event.id.to_bytes(),
+            origin: None,
+            platform_id: None,
+            received_ms: 1,
+            body: encode_event(&event),
+            lane: event.lane(),
+        };
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let append = Append { event, prepared, key: None, reserved, timer: None, epoch, now: NOW };
+        writer.pending.push_back(Write::Append { append: Box::new(append), reply });
+        answer
+    }
+
+    /// A database whose file may not grow is as good as a disk that is full.
+    fn fill_up(writer: &mut Writer) {
+        let pages = number(writer, "PRAGMA page_count");
+        writer.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        let mut answer = ask(writer, Vec::new(), vec![set("large", 1 << 20, None)], NOW);
+        writer.process_batch();
+        assert!(matches!(answer.try_recv().unwrap(), Err(StoreError::DiskFull { .. })));
+    }
+
+    #[test]
+    fn f075_a_full_disk_takes_no_event_until_there_is_room_and_all_else_goes_on() {
+        let (directory, mut writer) = writer();
+        let health = writer.vigil.health();
+        let ballast = directory.path().join("ballast");
+        assert!(ballast.exists());
+        fill_up(&mut writer);
+        assert_eq!((health.borrow().condition.as_str(), ballast.exists()), ("full", false));
+        let (mut refused, mut settled) = (append(&mut writer, 0), ask(&mut writer, Vec::new(), vec![], NOW));
+        writer.process_batch();
+        assert!(matches!(refused.try_recv().unwrap(), Err(StoreError::DiskFull { .. })));
+        assert_eq!(settled.try_recv().unwrap().unwrap(), Committed::Done);
+        assert_eq!(writer.memory.queue.len(), 0, "its room was given back");
+        writer.connection.pragma_update_and_check(None, "max_page_count", 1 << 20, |_| Ok(())).unwrap();
+        writer.vigil.look_now(&writer.connection);
+        assert_eq!((health.borrow().condition.as_str(), ballast.exists()), ("working", true));
+        // One that was on its way behind the refused one must not overtake it.
+        let (mut behind, mut again) = (append(&mut writer, 0), append(&mut writer, 1));
+        writer.process_batch();
+        assert!(matches!(behind.try_recv().unwrap(), Err(StoreError::DiskFull { .. })));
+        assert!(matches!(again.try_recv().unwrap(), Ok(Appended::New { .. })));
+    }
+
+    #[test]
+    fn f075_a_full_disk_is_given_back_all_that_the_database_does_not_need() {
+        let (_directory, mut writer) = writer();
+        let writes = (0..8).map(|n| set(&format!("k{n}"), 1 << 20, None)).collect();
+        drop(ask(&mut writer, Vec::new(), writes, NOW));
+        writer.process_batch();
+        let writes = (0..8).map(|n| StateWrite::Delete { key: format!("k{n}") }).collect();
+        drop(ask(&mut writer, Vec::new(), writes, NOW));
+        writer.process_batch();
+        assert!(number(&writer, "PRAGMA freelist_count") > 2_000);
+        let error = StoreError::DiskFull { path: writer.vigil.path().clone(), source: Arc::new(std::fmt::Error) };
+        writer.vigil.failed(&writer.connection, &error);
+        while writer.chore.is_some() {
+            writer.do_chore();
+        }
+        assert_eq!(number(&writer, "PRAGMA freelist_count"), 0);
+    }
+
+    #[test]
+    fn f075_what_does_not_fit_takes_nothing_else_with_it() {
+        let (_directory, mut writer) = writer();
+        fill_up(&mut writer);
+        fill_up(&mut writer);
+        let mut small = ask(&mut writer, Vec::new(), vec![], NOW);
+        let mut large = ask(&mut writer, Vec::new(), vec![set("large", 1 << 20, None)], NOW);
+        writer.process_batch();
+        assert_eq!(small.try_recv().unwrap().unwrap(), Committed::Done);
+        writer.process_batch();
+        assert!(matches!(large.try_recv().unwrap(), Err(StoreError::DiskFull { .. })));
+    }
+
+    #[test]
+    fn f076_a_failing_store_finds_out_by_itself_that_it_works_again() {
+        let (directory, mut writer) = writer();
+        writer.connection.busy_timeout(Duration::ZERO).unwrap();
+        let other = Connection::open(directory.path().join("x.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer.vigil.fail_for_long();
+        drop(ask(&mut writer, Vec::new(), vec![set("a", 1, None)], NOW));
+        writer.process_batch();
+        let health = writer.vigil.health();
+        assert_eq!(health.borrow().condition.as_str(), "failing");
+        writer.prove();
+        assert_eq!(health.borrow().condition.as_str(), "failing");
+        other.execute_batch("ROLLBACK").unwrap();
+        writer.prove();
+        assert_eq!(health.borrow().condition.as_str(), "working");
     }
 }
