@@ -9,21 +9,30 @@
 //!   metrics. Its `state.add` answers from nowhere, where the host asks its database.
 //! - *Loading* (`loading`): `Component::deserialize_file` without comparing the file with its checksum, and without linking;
 //!   `Engine::precompile_component` in this process, without a child, its caps and the cache.
-//! - *Messages* (`messages`): the same scripted connector with the same channels on both ends, and between them one task that
-//!   answers. Without: routing, the queue, the sandbox, the store, the outbox. A bare channel would be lower and say less, as
-//!   both sides pass the connector. Where the bot writes state, the floor writes one page and waits for the disk before it
-//!   answers, once for all messages that have come in meanwhile, as the store does. The bot has the default limits, so that of
-//!   64 messages in flight at most 16 (`limits.in_flight`) are at work and share a commit; the floor takes all that there are.
+//! - *Durable echo* (`messages`, `ceiling`): an append log on the same disk, one thread that writes and calls fdatasync, group
+//!   commit of up to 256 records, two waits for the disk for each message, with the bytes that the host keeps of it. Without:
+//!   everything but that, an index by which anything could be found again included. The host waits three times: that it has the
+//!   event, that its handler's effects are kept, that the answer was delivered; of the last the answer itself does not wait.
+//! - *Echo with `durability = "process"`* (`messages`, `native`): the same scripted connector with the same channels on both ends,
+//!   and between them one task that answers. Without: routing, the queue, the sandbox, the store, the outbox. A bare channel would
+//!   be lower and say less, as both sides pass the connector.
 //! - *Memory* (`memory`): a store with an instance of bare wasmtime, after one call.
+//!
+//! Then a table without floors: what an event costs beside few and many stored ones (`growth`).
 
 mod path {
     pub mod calls;
+    pub mod ceiling;
+    pub mod crowd;
     pub mod floor;
+    pub mod growth;
     pub mod loading;
     pub mod measure;
     pub mod memory;
     pub mod messages;
+    pub mod native;
     pub mod sheet;
+    pub mod steps;
     pub mod wall;
 }
 
@@ -35,13 +44,16 @@ use criterion::Criterion;
 use path::floor::Floor;
 use path::sheet::Sheet;
 use path::wall::Wall;
-use path::{calls, loading, memory, messages};
+use path::{calls, growth, loading, memory, messages};
 
 /// Instances of either pool; few are live at a time where time is measured.
 const INSTANCES: u32 = 16;
 
 fn main() {
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("criterion");
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    // Databases are to be on a disk, which the system's own directory for such files need not be.
+    tempfile::env::override_temp_dir(scratch).expect("nothing has asked for it yet");
+    let output = scratch.join("criterion");
     let mut criterion = Criterion::default()
         .output_directory(&output)
         .without_plots()
@@ -61,14 +73,15 @@ fn main() {
     let floor = Floor::new(INSTANCES);
     calls::measure(&mut criterion, &runtime, &wall, &floor);
     loading::measure(&mut criterion, &runtime, &wall, &floor);
-    messages::measure(&mut criterion, &runtime);
+    let waits = messages::measure(&mut criterion, &runtime);
     criterion.final_summary();
 
     calls::report(&mut sheet);
     loading::report(&mut sheet);
-    messages::report(&mut sheet);
+    messages::report(&mut sheet, &waits);
     if let Some(taken) = &taken {
         memory::report(&mut sheet, taken);
     }
     sheet.print();
+    growth::measure(&runtime);
 }

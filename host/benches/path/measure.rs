@@ -51,6 +51,12 @@ pub fn floor_alone(criterion: &mut Criterion, name: &str, mut floor: impl FnMut(
     group.finish();
 }
 
+/// Returns whether a measurement of this name is asked for that criterion knows nothing of: without a filter each is.
+pub fn is_wanted(name: &str) -> bool {
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    arguments.is_empty() || arguments.iter().flat_map(|argument| argument.split('|')).any(|part| name.contains(part))
+}
+
 /// Does something `times` times, one after the other, and returns how long that took.
 pub fn timed(runtime: &Runtime, times: u64, mut act: impl AsyncFnMut()) -> Duration {
     runtime.block_on(async {

@@ -6,7 +6,7 @@ use harness::host::{Home, TestHost, put};
 use tokio::runtime::Runtime;
 
 use super::floor::Floor;
-use super::sheet::Sheet;
+use super::sheet::{Sheet, Unit};
 use super::wall::{COMPILER, Said, Wall};
 
 /// How many of each are made.
@@ -29,8 +29,13 @@ pub fn measure(runtime: &Runtime) -> Taken {
 
 /// Puts the figures down.
 pub fn report(sheet: &mut Sheet, taken: &Taken) {
-    sheet.bytes("memory of an idle warm instance of echo", taken.warm_instance, Some(taken.bare_instance));
-    sheet.bytes("memory of a bot without an instance", taken.bot, None);
+    sheet.figures(
+        "memory of an idle warm instance of echo",
+        Unit::Bytes,
+        taken.warm_instance,
+        Some(taken.bare_instance),
+    );
+    sheet.figures("memory of a bot without an instance", Unit::Bytes, taken.bot, None);
 }
 
 /// Returns the bytes of an instance after one call: the host's and bare wasmtime's.

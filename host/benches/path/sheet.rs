@@ -15,18 +15,20 @@ pub struct Sheet {
 
 /// What was measured, and how the figures read.
 struct Row {
-    what: &'static str,
+    what: String,
     bothost: Option<f64>,
     floor: Option<f64>,
     unit: Unit,
 }
 
+/// What figures are of.
 #[derive(Clone, Copy)]
-enum Unit {
+pub enum Unit {
     /// Nanoseconds.
     Time,
     /// Nanoseconds for one, shown as how many in a second.
     Rate,
+    /// Sizes.
     Bytes,
 }
 
@@ -46,9 +48,9 @@ impl Sheet {
         self.add(what, group, Unit::Rate);
     }
 
-    /// Adds sizes.
-    pub fn bytes(&mut self, what: &'static str, bothost: f64, floor: Option<f64>) {
-        self.rows.push(Row { what, bothost: Some(bothost), floor, unit: Unit::Bytes });
+    /// Adds figures that criterion knows nothing of.
+    pub fn figures(&mut self, what: impl Into<String>, unit: Unit, bothost: f64, floor: Option<f64>) {
+        self.rows.push(Row { what: what.into(), bothost: Some(bothost), floor, unit });
     }
 
     /// Prints the table.
@@ -62,7 +64,7 @@ impl Sheet {
     fn add(&mut self, what: &'static str, group: &str, unit: Unit) {
         let (bothost, floor) = (self.median(group, BOTHOST), self.median(group, FLOOR));
         if bothost.is_some() || floor.is_some() {
-            self.rows.push(Row { what, bothost, floor, unit });
+            self.rows.push(Row { what: what.to_owned(), bothost, floor, unit });
         }
     }
 
@@ -82,7 +84,7 @@ impl Row {
         let show = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| self.unit.show(figure));
         // Of rates too these are times: how many times as long as the floor.
         let ratio = self.bothost.zip(self.floor).map_or_else(|| "-".to_owned(), |(a, b)| format!("{:.1}", a / b));
-        line(self.what, &show(self.bothost), &show(self.floor), &ratio)
+        line(&self.what, &show(self.bothost), &show(self.floor), &ratio)
     }
 }
 
@@ -91,7 +93,8 @@ fn line(what: &str, bothost: &str, floor: &str, ratio: &str) -> String {
 }
 
 impl Unit {
-    fn show(self, figure: f64) -> String {
+    /// Returns a figure as it is shown.
+    pub fn show(self, figure: f64) -> String {
         match self {
             Self::Time if figure < 1e3 => format!("{figure:.0} ns"),
             Self::Time if figure < 1e5 => format!("{:.1} µs", figure / 1e3),

@@ -206,6 +206,11 @@ impl ScriptedHandle {
         self.stage.script().actions.iter().cloned().collect()
     }
 
+    /// Returns what was delivered and not taken yet, in the order it was, and forgets it.
+    pub fn take_delivered(&self) -> Vec<ResolvedAction> {
+        std::mem::take(&mut self.stage.script().actions).into()
+    }
+
     /// Returns once `count` actions were delivered since the start.
     pub async fn wait_for_delivered(&self, count: u64) {
         let mut delivered = self.stage.delivered.subscribe();
