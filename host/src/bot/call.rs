@@ -234,7 +234,9 @@ fn as_wanted(guest: &Guest, event: &Arc<Event>) -> Option<Arc<Event>> {
     let manifest = guest.manifest();
     let is_command = |name: &str| manifest.commands.iter().any(|command| command.name == name);
     if let Some(kind) = super::command::recognise(&event.kind, is_command) {
-        return Some(Arc::new(Event { kind, ..Event::clone(event) }));
+        let Event { id, connector, platform_id, received_at, kind: _, raw } = &**event;
+        let (connector, platform_id, raw) = (connector.clone(), platform_id.clone(), raw.clone());
+        return Some(Arc::new(Event { id: *id, connector, platform_id, received_at: *received_at, kind, raw }));
     }
     let class = event.kind.class();
     let always = matches!(class, EventClass::Command | EventClass::Timer);

@@ -126,7 +126,19 @@ impl SendRow {
 
     /// Reads a row of [`select_sends`] and its body. None: it cannot be trusted.
     pub(super) fn read(row: &Row<'_>) -> Option<(Self, Vec<u8>)> {
-        let read = || -> rusqlite::Result<(Self, i64, Vec<u8>)> {
+        Self::read_with(row, |body| (body.to_vec(), Digest::of(body)))
+    }
+
+    /// As [`SendRow::read`], with the hash of the body in its place.
+    fn read_digest(row: &Row<'_>) -> Option<(Self, Digest)> {
+        Self::read_with(row, |body| {
+            let digest = Digest::of(body);
+            (digest, digest)
+        })
+    }
+
+    fn read_with<T>(row: &Row<'_>, take: impl FnOnce(&[u8]) -> (T, Digest)) -> Option<(Self, T)> {
+        let read = || -> rusqlite::Result<(Self, i64)> {
             let found = Self {
                 id: row.get(0)?,
                 event: row.get(1)?,
@@ -145,10 +157,11 @@ impl SendRow {
                 platform_id: row.get(14)?,
                 reason: row.get(15)?,
             };
-            Ok((found, row.get(16)?, row.get(17)?))
+            Ok((found, row.get(16)?))
         };
-        let (found, checksum, body) = read().ok()?;
-        (found.checksum(Digest::of(&body)) == checksum).then_some((found, body))
+        let (found, checksum) = read().ok()?;
+        let (body, digest) = take(row.get_ref(17).ok()?.as_blob().ok()?);
+        (found.checksum(digest) == checksum).then_some((found, body))
     }
 
     /// Writes a new row.
@@ -206,10 +219,12 @@ impl SendRow {
 /// Returns an action and its body. `Some(None)`: it cannot be trusted.
 #[expect(clippy::type_complexity, reason = "not there, or there and not to be trusted")]
 pub(super) fn row(connection: &Connection, id: i64) -> rusqlite::Result<Option<Option<(SendRow, Vec<u8>)>>> {
-    let mut statement = connection.prepare_cached(select_sends!("WHERE id = ?1"))?;
+    let mut statement = connection.prepare_cached(ROW)?;
     let mut rows = statement.query([id])?;
     Ok(rows.next()?.map(SendRow::read))
 }
+
+const ROW: &str = select_sends!("WHERE id = ?1");
 
 /// Changes an action's row, if it is there, can be trusted and is in one of the states `from`. Returns the row as it is then.
 pub(super) fn change(
@@ -218,12 +233,16 @@ pub(super) fn change(
     from: &[i64],
     change: impl FnOnce(&mut SendRow),
 ) -> rusqlite::Result<Option<SendRow>> {
-    let Some(Some((mut row, body))) = row(connection, id)? else { return Ok(None) };
+    let mut statement = connection.prepare_cached(ROW)?;
+    let mut rows = statement.query([id])?;
+    let Some((mut row, body)) = rows.next()?.and_then(SendRow::read_digest) else { return Ok(None) };
+    // Before the row is written, so that it is read no more.
+    drop(rows);
     if !from.contains(&row.state) {
         return Ok(None);
     }
     change(&mut row);
-    row.update(connection, Digest::of(&body))?;
+    row.update(connection, body)?;
     Ok(Some(row))
 }
 
