@@ -252,8 +252,8 @@ impl Host {
         join("router", self.router).await;
         join("timers", self.timers).await;
         // Past the deadline what is left is counted below.
-        // What waits for a bot that does not serve is not waited for.
-        let serving = |status: &BotStatus| status.phase == Phase::Running;
+        // What waits for a bot that does not serve, and is not about to, is not waited for.
+        let serving = |status: &BotStatus| matches!(status.phase, Phase::Discovered | Phase::Starting | Phase::Running);
         let serving = self.bots.statuses().into_iter().filter(serving).map(|status| status.name);
         let serving: Vec<_> = serving.collect();
         let _ = tokio::time::timeout_at(deadline, self.store.queue().drained(&serving)).await;
