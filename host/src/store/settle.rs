@@ -9,16 +9,10 @@ use super::engine::Lease;
 use super::history::{AttemptRecord, BACKTRACE_BYTES_MAX, MESSAGE_BYTES_MAX, cut};
 use super::queue::Claimed;
 use super::sqlite::{Fail, PreparedCommit, PreparedSend, Settle, Write};
-#[cfg(test)]
-use super::{Appended, DueTimer, NewEvent};
 use super::{Committed, Store, StoreError};
-#[cfg(test)]
-use crate::action::Priority;
 use crate::action::{AlertChange, Effects};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
-#[cfg(test)]
-use crate::event::{Event, EventKind};
 use crate::id::BotName;
 
 /// What an attempt took.
@@ -174,22 +168,30 @@ fn refused(reason: String) -> Settled {
     Settled::Refused { reason }
 }
 
+/// Short ways for the tests of this crate.
 #[cfg(test)]
-impl Store {
-    /// Commits what belongs to no event, as an `init` does.
-    pub(crate) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let commit = PreparedCommit::new(commit)?;
-        let lease = Arc::clone(&self.shared.lease);
-        let settle = Box::new(Settle { lease, done: None, commit, sends: Vec::new(), alerts: Vec::new() });
-        self.write(|reply| Write::Settle { settle, reply }).await
-    }
+mod testing {
+    use super::*;
+    use crate::action::Priority;
+    use crate::event::{Event, EventKind};
+    use crate::store::{Appended, DueTimer, NewEvent};
 
-    /// Fires a timer, as the router does.
-    pub(crate) async fn fire(&self, timer: &DueTimer, now: Timestamp) -> Result<Appended, StoreError> {
-        let (name, payload, due_at) = (timer.name.clone(), timer.payload.clone(), timer.due_at);
-        let event = Event { received_at: now, ..Event::now(None, EventKind::Timer { name, payload, due_at }) };
-        let bots = vec![(timer.bot.clone(), Priority::Normal)];
-        let new = NewEvent { event: event.into(), origin: None, bots, timer: Some(timer.clone()) };
-        self.submit(new).await?.done().await
+    impl Store {
+        /// Commits what belongs to no event, as an `init` does.
+        pub(crate) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+            let commit = PreparedCommit::new(commit)?;
+            let lease = Arc::clone(&self.shared.lease);
+            let settle = Box::new(Settle { lease, done: None, commit, sends: Vec::new(), alerts: Vec::new() });
+            self.write(|reply| Write::Settle { settle, reply }).await
+        }
+
+        /// Fires a timer, as the router does.
+        pub(crate) async fn fire(&self, timer: &DueTimer, now: Timestamp) -> Result<Appended, StoreError> {
+            let (name, payload, due_at) = (timer.name.clone(), timer.payload.clone(), timer.due_at);
+            let event = Event { received_at: now, ..Event::now(None, EventKind::Timer { name, payload, due_at }) };
+            let bots = vec![(timer.bot.clone(), Priority::Normal)];
+            let new = NewEvent { event: event.into(), origin: None, bots, timer: Some(timer.clone()) };
+            self.submit(new).await?.done().await
+        }
     }
 }

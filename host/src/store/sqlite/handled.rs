@@ -92,10 +92,12 @@ impl Ledger {
 fn write_done(connection: &Connection, settle: &Settle) -> Result<bool, Fault> {
     let Some((claimed, spent)) = &settle.done else { return Ok(true) };
     let at = (to_column(claimed.seq), claimed.bot.as_str());
-    if let Some(None) = inbox::row(connection, at.0, at.1)? {
-        return Err(Fault::Row(RowName::queued(at.1.into(), at.0), Flaw::Checksum));
-    }
-    let changed = inbox::change(connection, at, &[inbox::state::WAITING], |row| {
+    let row = match inbox::row(connection, at.0, at.1)? {
+        None => return Ok(false),
+        Some(None) => return Err(Fault::Row(RowName::queued(at.1.into(), at.0), Flaw::Checksum)),
+        Some(Some(row)) => row,
+    };
+    let changed = inbox::change_row(connection, row, &[inbox::state::WAITING], |row| {
         row.state = inbox::state::DONE;
         row.attempts = i64::from(claimed.attempt);
         row.due_ms = None;

@@ -194,7 +194,19 @@ pub(super) fn change(
     from: &[i64],
     change: impl FnOnce(&mut QueueRow),
 ) -> rusqlite::Result<Option<QueueRow>> {
-    let Some(Some(mut row)) = row(connection, seq, bot)? else { return Ok(None) };
+    match row(connection, seq, bot)? {
+        Some(Some(row)) => change_row(connection, row, from, change),
+        Some(None) | None => Ok(None),
+    }
+}
+
+/// Changes a row that was read in this transaction, as [`change`] does.
+pub(super) fn change_row(
+    connection: &Connection,
+    mut row: QueueRow,
+    from: &[i64],
+    change: impl FnOnce(&mut QueueRow),
+) -> rusqlite::Result<Option<QueueRow>> {
     if !from.contains(&row.state) {
         return Ok(None);
     }

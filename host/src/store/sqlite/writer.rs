@@ -188,10 +188,19 @@ impl Writer {
         self.execute("BEGIN IMMEDIATE")?;
         let mut steps = Steps::default();
         while let Some(request) = batch.pop_front() {
+            // Behind one that failed alone in this transaction.
+            if let Some(error) = self.closed_intake.refusal(&request) {
+                outcomes.push(request.refuse(&error));
+                continue;
+            }
             steps.note(&request);
+            let epoch = request.intake_epoch();
             let outcome = self.ledger.apply(&self.connection, self.vigil.path(), &self.memory, request);
             // SQLite ends the transaction by itself on some errors, such as a full disk; nothing of it is left then.
             let error = outcome.error().cloned();
+            if let Some(error) = &error {
+                self.closed_intake.close(epoch, error);
+            }
             outcomes.push(outcome);
             let has_ended = self.connection.is_autocommit();
             match error {
@@ -444,9 +453,17 @@ mod tests {
     }
 
     fn append(writer: &mut Writer, epoch: u64) -> tokio::sync::oneshot::Receiver<Result<Appended, StoreError>> {
+        append_for(writer, "echo", epoch)
+    }
+
+    fn append_for(
+        writer: &mut Writer,
+        bot: &str,
+        epoch: u64,
+    ) -> tokio::sync::oneshot::Receiver<Result<Appended, StoreError>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let event = Arc::new(Event::now(None, EventKind::Custom { name: "x".into() }));
-        let bots = vec![("echo".parse().unwrap(), Priority::Normal)];
+        let bots = vec![(bot.parse().unwrap(), Priority::Normal)];
         let reserved = runtime.block_on(writer.memory.queue.reserve(bots, 1));
         let prepared = PreparedEvent {
             id: event.id.to_bytes(),
@@ -460,6 +477,25 @@ mod tests {
         let append = Append { event, prepared, key: None, reserved, timer: None, epoch, now: NOW };
         writer.pending.push_back(Write::Append { append: Box::new(append), reply });
         answer
+    }
+
+    #[test]
+    fn an_event_that_fails_alone_is_overtaken_by_none_of_its_transaction() {
+        let (_directory, mut writer) = writer();
+        // What the first event would be written as is there already.
+        let taken = "INSERT INTO queue(event, bot, lane, priority, bytes, state, attempts, checksum)
+                     VALUES (1, 'echo', '', 1, 0, 1, 0, 0)";
+        writer.connection.execute(taken, ()).unwrap();
+        let mut failed = append_for(&mut writer, "echo", 0);
+        let mut behind = append_for(&mut writer, "other", 0);
+        let mut settled = ask(&mut writer, Vec::new(), vec![set("a", 1, None)], NOW);
+        let mut again = append_for(&mut writer, "other", 1);
+        writer.process_batch();
+        assert!(matches!(failed.try_recv().unwrap(), Err(StoreError::Database { .. })));
+        assert!(matches!(behind.try_recv().unwrap(), Err(StoreError::Database { .. })));
+        assert_eq!(settled.try_recv().unwrap().unwrap(), Committed::Done);
+        assert!(matches!(again.try_recv().unwrap(), Ok(Appended::New { .. })));
+        assert_eq!(writer.memory.queue.len(), 1, "the room of the other two was given back");
     }
 
     /// A database whose file may not grow is as good as a disk that is full.
