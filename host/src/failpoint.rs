@@ -68,6 +68,16 @@ failpoints! {
     MigrationBeforeCommit = "migration.before-commit",
     /// The new schema is durable.
     MigrationAfterCommit = "migration.after-commit",
+    /// What an edit of the configuration is going to write is on disk beside its places, and nobody knows of it.
+    EditBeforeIntent = "edit.before-intent",
+    /// What an edit is going to write is written down, and no file has changed.
+    EditAfterIntent = "edit.after-intent",
+    /// One file of an edit is in its place.
+    EditAfterFile = "edit.after-file",
+    /// A generation is about to be written.
+    RecordBefore = "record.before",
+    /// A generation is durable, and the edit that it came by is not yet over.
+    RecordAfter = "record.after",
 }
 
 impl fmt::Display for Failpoint {

@@ -22,6 +22,21 @@ pub struct Grants {
     pub dirs: Vec<DirGrant>,
 }
 
+impl Grants {
+    /// Returns what is granted, in words: a line each, in an order that depends on nothing but the grants.
+    pub fn lines(&self) -> Vec<String> {
+        let hosts = self.http.iter().flatten().map(|host| format!("http {host}"));
+        // That it may import HTTP is a grant of its own.
+        let nobody = self.http.as_ref().filter(|hosts| hosts.is_empty()).map(|_| "http to no host".to_owned());
+        let dirs = self.dirs.iter().map(|dir| {
+            let access = if dir.write { "to read and write" } else { "to read" };
+            format!("directory {} as {} {access}", dir.host.display(), dir.guest)
+        });
+        let lines: BTreeSet<_> = hosts.chain(nobody).chain(dirs).collect();
+        lines.into_iter().collect()
+    }
+}
+
 /// A directory of the host that a bot sees.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,5 +155,28 @@ impl std::fmt::Display for ConnectorKey {
             Some(owner) => write!(f, "{owner}/{}", self.name),
             None => write!(f, "{}", self.name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_grant_has_its_line() {
+        let lines = |text: &str| toml::from_str::<Grants>(text).unwrap().lines();
+        assert!(lines("").is_empty());
+        assert_eq!(lines("http = []"), ["http to no host"]);
+        let text = r#"
+            http = ["b.example.com", "a.example.com:8443"]
+            dirs = [{ host = "files", guest = "/data", write = true }, { host = "pics", guest = "/pics" }]
+        "#;
+        let expected = [
+            "directory files as /data to read and write",
+            "directory pics as /pics to read",
+            "http a.example.com:8443",
+            "http b.example.com",
+        ];
+        assert_eq!(lines(text), expected);
     }
 }

@@ -173,6 +173,32 @@ impl ContentHash {
     }
 }
 
+/// Why a text is no [`ContentHash`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a content's hash has 64 hexadecimal digits in lower case")]
+pub struct ContentHashError;
+
+impl FromStr for ContentHash {
+    type Err = ContentHashError;
+
+    fn from_str(text: &str) -> Result<Self, ContentHashError> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| ContentHashError)?;
+        bytes.try_into().map(Self).map_err(|_| ContentHashError)
+    }
+}
+
+impl Serialize for ContentHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ContentHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -204,6 +230,15 @@ mod tests {
     fn a_refused_name_is_shown_without_its_control_characters() {
         let error = "a\u{1b}[31m".parse::<BotName>().unwrap_err();
         assert!(!error.to_string().contains('\u{1b}'), "{error}");
+    }
+
+    #[test]
+    fn a_hash_is_read_from_what_it_prints() {
+        let hash = ContentHash::of(b"abc");
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        for text in ["", "ab", &hash.to_string().to_uppercase(), &format!("{hash}00")] {
+            assert_eq!(text.parse::<ContentHash>(), Err(ContentHashError));
+        }
     }
 
     #[test]

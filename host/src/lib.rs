@@ -32,6 +32,7 @@ pub mod schedule;
 pub mod secret;
 pub mod sentinel;
 pub mod store;
+pub mod supervision;
 pub mod supervisor;
 pub mod timers;
 pub mod units;

@@ -69,6 +69,7 @@ struct OwnMetrics {
     component_load: Family<Words<1>, Histogram>,
     alerts_active: Family<Words<1>, Gauge>,
     alerts_rejected: Family<Words<1>, Counter>,
+    degraded_parts: Gauge,
     store: StoreMetrics,
 }
 
@@ -222,6 +223,11 @@ impl Metrics {
         self.own.alerts_rejected.get_or_create(&[("reason", reason)]).inc();
     }
 
+    /// Says how many parts of the host do not work as they should.
+    pub fn degraded_parts(&self, parts: usize) {
+        self.own.degraded_parts.set(gauge_value(parts));
+    }
+
     /// Says how the store is.
     pub fn store(&self, figures: &StoreFigures) {
         self.own.store.set(figures);
@@ -325,6 +331,7 @@ impl OwnMetrics {
             component_load: add(to, "component_load_seconds", "How long components took to load", load),
             alerts_active: add(to, "alerts_active", "Alerts that are up", Family::default()),
             alerts_rejected: add(to, "alerts_rejected", "Alerts that were not taken", Family::default()),
+            degraded_parts: add(to, "degraded_parts", "Parts of the host that do not work fully", Gauge::default()),
             store: StoreMetrics::register(to),
         }
     }

@@ -73,6 +73,7 @@ fn figures(health: &StoreHealth) -> StoreFigures {
         commits: health.commits,
         requests: health.requests,
         commit_time: health.commit_time,
+        incidents_dropped: health.incidents_dropped,
     }
 }
 

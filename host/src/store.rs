@@ -20,7 +20,10 @@ pub mod engine;
 mod error;
 mod health;
 pub mod history;
+pub mod incidents;
+pub use self::incidents::{Condemned, Incident, IncidentFilter, IncidentKind, IncidentQuery, StoredIncident};
 mod lanes;
+mod notes;
 mod outbox;
 mod queue;
 mod record;
@@ -49,6 +52,7 @@ use self::engine::{Fence, Lease, LeaseName, Partition};
 pub use self::error::{Flaw, RecordKind, StoreError};
 use self::health::Pulse;
 pub use self::health::{Condition, StoreHealth};
+use self::notes::Notes;
 pub use self::outbox::{Entry, Outbox, OutboxRoom, OutboxSettings};
 pub use self::queue::{Claimed, Depth, Queue, QueueBounds};
 pub use self::settle::{Settled, Settlement, Spent};
@@ -155,6 +159,7 @@ struct Shared {
     lease: Arc<Lease>,
     /// Those that were up when the store was opened, until somebody takes them.
     alerts: Mutex<Vec<(BotName, AlertChange, Timestamp)>>,
+    notes: Arc<Notes>,
 }
 
 /// What is there until the store is closed.
@@ -208,7 +213,8 @@ impl Store {
         let expires_at = Timestamp::from_millis(u64::MAX);
         let lease = Arc::new(Lease { name, fence, holder: holder.into(), expires_at });
         let (queue, outbox) = (Arc::new(Queue::new(options.queue)), Arc::new(Outbox::default()));
-        let memory = Memory { queue: Arc::clone(&queue), outbox: Arc::clone(&outbox) };
+        let notes = Arc::new(Notes::default());
+        let memory = Memory { queue: Arc::clone(&queue), outbox: Arc::clone(&outbox), notes: Arc::clone(&notes) };
         let ledger = sqlite::recover(&connection, &path, &options, &memory, last_end)?;
         let alerts = Mutex::new(sqlite::alerts(&connection, &path)?);
         let closing = CancellationToken::new();
@@ -239,6 +245,7 @@ impl Store {
             blobs,
             lease,
             alerts,
+            notes,
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -32,6 +32,9 @@ pub enum UnitError {
     /// A time past [`SPAN_MAX`].
     #[error("`{0}` is longer than a century; the longest time is 36500d")]
     SpanTooLong(String),
+    /// Not a part of a whole.
+    #[error("it must be from 0 to 1, such as 0.25")]
+    Ratio,
     /// No time at all, where there must be some.
     #[error("it must be longer than zero, such as \"30s\"")]
     SpanZero,
@@ -190,6 +193,32 @@ pub fn positive_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<D
 /// Those of [`positive_duration`].
 pub fn some_positive_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     positive_duration(deserializer).map(Some)
+}
+
+/// Reads a part of a whole: a number from 0 to 1.
+///
+/// # Errors
+///
+/// It is another number, or none.
+pub fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    struct Visitor;
+    impl de::Visitor<'_> for Visitor {
+        type Value = f64;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number from 0 to 1, such as 0.25")
+        }
+        fn visit_f64<E: de::Error>(self, ratio: f64) -> Result<f64, E> {
+            if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err(E::custom(UnitError::Ratio)) }
+        }
+        fn visit_i64<E: de::Error>(self, ratio: i64) -> Result<f64, E> {
+            match ratio {
+                0 => Ok(0.0),
+                1 => Ok(1.0),
+                _ => Err(E::custom(UnitError::Ratio)),
+            }
+        }
+    }
+    deserializer.deserialize_any(Visitor)
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub struct StoreFigures {
     pub requests: u64,
     /// How long they took, all together.
     pub commit_time: Duration,
+    /// Incidents that were noted and not written.
+    pub incidents_dropped: u64,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,7 @@ pub(super) struct StoreMetrics {
     commits: Counter,
     requests: Counter,
     commit_seconds: Counter<f64, AtomicU64>,
+    incidents_dropped: Counter,
 }
 
 impl StoreMetrics {
@@ -50,6 +53,7 @@ impl StoreMetrics {
         to.register("store_commits", "Transactions that were committed", own.commits.clone());
         to.register("store_requests", "Requests that were committed", own.requests.clone());
         to.register("store_commit_seconds", "How long the commits took, all together", own.commit_seconds.clone());
+        to.register("incidents_dropped", "Incidents of bots that were not written down", own.incidents_dropped.clone());
         own
     }
 
@@ -67,6 +71,7 @@ impl StoreMetrics {
         }
         self.commits.inner().store(figures.commits, Ordering::Relaxed);
         self.requests.inner().store(figures.requests, Ordering::Relaxed);
+        self.incidents_dropped.inner().store(figures.incidents_dropped, Ordering::Relaxed);
         self.commit_seconds.inner().store(figures.commit_time.as_secs_f64().to_bits(), Ordering::Relaxed);
     }
 }

@@ -32,8 +32,10 @@ pub enum FaultKind {
     CopiedTooMuch,
     /// It held more resources or handles than it may.
     OutOfHandles,
-    /// It called `exit`.
+    /// It called `exit` with failure.
     Exited,
+    /// It called `exit` with success: it means to end.
+    Quit,
     /// What it wrote could not be committed: a quota, or a value that is no number.
     Refused,
     /// The host failed it. Not the guest's fault.
@@ -55,6 +57,7 @@ impl FaultKind {
             Self::CopiedTooMuch => "copied-too-much",
             Self::OutOfHandles => "out-of-handles",
             Self::Exited => "exited",
+            Self::Quit => "quit",
             Self::Refused => "refused",
             Self::Host => "host",
         }
@@ -116,8 +119,9 @@ fn classify(error: &wasmtime::Error, known: &Circumstances) -> (FaultKind, Strin
     if let Some(trap) = trap {
         return (FaultKind::Trapped, trap.to_string());
     }
-    if error.is::<wasmtime_wasi::I32Exit>() {
-        return (FaultKind::Exited, "called exit; a bot returns from `handle` instead".to_owned());
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        let kind = if exit.0 == 0 { FaultKind::Quit } else { FaultKind::Exited };
+        return (kind, format!("called exit({}); a bot returns from `handle` instead", exit.0));
     }
     let text = format!("{:#}", error.root_cause());
     // wasmtime has no public types for these two.

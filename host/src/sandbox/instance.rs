@@ -84,6 +84,12 @@ impl Guest {
         Ok(Self { component, context: Arc::new(context), manifest, warm: tokio::sync::Mutex::new(None) })
     }
 
+    /// Returns the same bot with nothing left of what its instance had in memory.
+    pub fn anew(&self) -> Self {
+        let (component, context) = (Arc::clone(&self.component), Arc::clone(&self.context));
+        Self { component, context, manifest: self.manifest.clone(), warm: tokio::sync::Mutex::new(None) }
+    }
+
     /// Returns what the component says of itself.
     pub fn manifest(&self) -> &GuestManifest {
         &self.manifest
@@ -125,6 +131,13 @@ impl Guest {
             return None;
         }
         Some(left)
+    }
+
+    /// Drops the instance that stays, unless it is at work.
+    pub fn rest(&self) {
+        if let Ok(mut warm) = self.warm.try_lock() {
+            *warm = None;
+        }
     }
 
     async fn run_fresh(&self, entry: Entry<'_>) -> Attempt {

@@ -166,7 +166,8 @@ impl Store {
         self.write(|reply| Write::SendEnded { lease, entry, attempts, end, now, reply }).await
     }
 
-    /// Makes dead letters of what waits for a bot that is gone. Returns how many.
+    /// Makes dead letters of what waits for a bot that is gone, and forgets its incidents and which of its versions are condemned:
+    /// one that comes back under its name begins anew. Returns how many events waited.
     ///
     /// # Errors
     ///

@@ -181,7 +181,8 @@ pub trait Queue: Sync {
 /// Actions on their way to platforms, in the same order as [`Queue`] keeps. The `lease` is that of the partition whose bots sent
 /// them.
 pub trait Outbox: Sync {
-    /// Makes an outbox for a connector, or gives the one that is there these settings.
+    /// Makes an outbox for a connector, or gives the one that is there these settings; what waits stays. Another order is that of
+    /// all that wait, once what is at work has ended; until then nothing is taken.
     fn open(&self, key: &ConnectorKey, settings: OutboxSettings) -> impl Future<Output = ()> + Send;
 
     /// Removes the outbox of a connector that is gone; what waits in it is lost. Returns how many.

@@ -22,6 +22,10 @@ pub enum RecordKind {
     Queued,
     /// What a bot asked of a platform.
     Action,
+    /// Something that happened to a bot.
+    Incident,
+    /// A version of a bot that is not to be tried again.
+    Condemned,
 }
 
 impl std::fmt::Display for RecordKind {
@@ -32,6 +36,8 @@ impl std::fmt::Display for RecordKind {
             Self::Event => "event",
             Self::Queued => "queued event",
             Self::Action => "action",
+            Self::Incident => "incident",
+            Self::Condemned => "condemned version",
         })
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::sqlite::Write;
+use super::{Store, StoreError};
 use crate::clock::Timestamp;
 
 /// How the store is.
@@ -25,6 +27,8 @@ pub struct StoreHealth {
     pub requests: u64,
     /// How long they took, all together.
     pub commit_time: Duration,
+    /// Incidents that were noted and are on no disk, since the store was opened.
+    pub incidents_dropped: u64,
 }
 
 /// Whether the store takes what it is given.
@@ -91,5 +95,16 @@ impl Pulse {
             change(health);
             *health != before
         });
+    }
+}
+
+impl Store {
+    /// Returns once the writer had a turn, whatever the disk does. It waits behind what others have asked before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Stopped`]: the writer has ended.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.write(|reply| Write::Ping { reply }).await
     }
 }

@@ -138,6 +138,8 @@ laws! {
         what_is_sent_to_a_connector_that_is_gone_is_lost
         a_full_outbox_never_grows_where_something_gives_way
         what_gives_way_is_of_the_lowest_priority_also_in_order_of_arrival
+        another_order_counts_for_all_that_wait_once_what_is_at_work_has_ended
+        an_open_outbox_that_takes_fewer_loses_nothing
     }
     leases {
         a_lease_has_one_owner_until_its_time_is_over

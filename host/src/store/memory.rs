@@ -73,7 +73,7 @@ struct World {
     waiting: HashMap<BotName, Lanes<u64>>,
     sent: u64,
     asked: BTreeMap<u64, Asked>,
-    outboxes: HashMap<ConnectorKey, (Option<OutboxSettings>, Lanes<u64>)>,
+    outboxes: HashMap<ConnectorKey, Line>,
     tickets: HashMap<Ticket, String>,
     revision: u64,
     state: BTreeMap<(BotName, String), Kept>,
@@ -121,7 +121,7 @@ impl Memory {
                 SendStand::PerhapsSent => None,
                 _ => continue,
             };
-            let (_, lanes) = world.outboxes.entry(asked.entry.via.clone()).or_default();
+            let lanes = &mut world.outboxes.entry(asked.entry.via.clone()).or_default().lanes;
             push(lanes, asked.entry.lane.clone(), *id, due);
         }
         Self::of(world, self.options, self.blobs)
@@ -157,11 +157,20 @@ fn push(lanes: &mut Lanes<u64>, lane: LaneId, thing: u64, due: Option<Timestamp>
     }
 }
 
-/// Returns the lane in which an outbox with these settings keeps an entry.
-fn ordered(lane: &LaneId, settings: Option<OutboxSettings>) -> LaneId {
-    match settings {
-        Some(OutboxSettings { order: Order::Fifo, .. }) => LaneId { priority: Default::default(), ..lane.clone() },
-        _ => lane.clone(),
+/// What waits for one connector.
+#[derive(Debug, Clone, Default)]
+struct Line {
+    settings: Option<OutboxSettings>,
+    lanes: Lanes<u64>,
+    /// The order that the lanes are in.
+    laned: Order,
+}
+
+/// Returns the lane in which an outbox of this order keeps an entry.
+fn ordered(lane: &LaneId, order: Order) -> LaneId {
+    match order {
+        Order::Fifo => LaneId { priority: Default::default(), ..lane.clone() },
+        Order::Priority => lane.clone(),
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! The bodies of actions are kept as long as they fit into [`BODIES_BYTES_MAX`]; the others are read when they are taken.
 
+mod waiting;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+use self::waiting::{Waiting, class};
 use super::lanes::{LaneId, Lanes};
 use crate::action::{Action, Priority};
 use crate::clock::Timestamp;
@@ -45,15 +48,6 @@ pub struct Outbox {
 struct Inner {
     connectors: HashMap<ConnectorKey, Waiting>,
     bytes_in_memory: u64,
-}
-
-/// What waits for one connector.
-#[derive(Debug, Default)]
-struct Waiting {
-    lanes: Lanes<Entry>,
-    /// None: no connector of that name runs. What was committed for one that did waits for it to come back.
-    settings: Option<OutboxSettings>,
-    work: Arc<Notify>,
 }
 
 /// One action that waits for delivery.
@@ -136,14 +130,13 @@ pub(super) enum Admission {
 }
 
 impl Outbox {
-    /// Makes an outbox for a connector, or gives the one that is there these settings; its entries stay.
+    /// Makes an outbox for a connector, or gives the one that is there these settings; its entries stay, where it has more than it
+    /// now takes as well. Another order is that of all that wait: so nothing leaves until what is at work has ended.
     pub fn open(&self, key: &ConnectorKey, settings: OutboxSettings) {
         let mut inner = self.lock();
         let waiting = inner.connectors.entry(key.clone()).or_default();
-        if waiting.settings.is_none() && settings.order == Order::Fifo {
-            waiting.lanes = in_order_of_arrival(std::mem::take(&mut waiting.lanes));
-        }
         waiting.settings = Some(settings);
+        waiting.work.notify_one();
     }
 
     /// Removes a connector's outbox from memory and returns the ids of the entries that were not at work.
@@ -198,9 +191,8 @@ impl Outbox {
     /// Returns the lane that a connector's outbox keeps such an entry in.
     pub(super) fn lane(&self, key: &ConnectorKey, lane: LaneKey, priority: Priority) -> LaneId {
         let inner = self.lock();
-        let settings = inner.connectors.get(key).and_then(|waiting| waiting.settings);
-        let is_fifo = settings.is_some_and(|settings| settings.order == Order::Fifo);
-        LaneId { key: lane, priority: if is_fifo { Priority::default() } else { priority } }
+        let order = inner.connectors.get(key).map_or_else(Order::default, |waiting| waiting.laned);
+        LaneId { key: lane, priority: class(order, priority) }
     }
 
     /// Lets an entry be taken that is on disk now. With `due`, not before then.
@@ -214,9 +206,7 @@ impl Outbox {
             }
         }
         let waiting = inner.connectors.entry(entry.via.clone()).or_default();
-        if waiting.settings.is_some_and(|settings| settings.order == Order::Fifo) {
-            entry.lane.priority = Priority::default();
-        }
+        entry.lane.priority = class(waiting.laned, entry.priority);
         let lane = entry.lane.clone();
         match due {
             Some(due) => waiting.lanes.push_held(lane, entry, due),
@@ -228,8 +218,7 @@ impl Outbox {
     /// Drops an entry from memory that is lost on disk. One that is at work stays.
     pub(super) fn remove(&self, key: &ConnectorKey, lane: &LaneId, id: u64) {
         let mut inner = self.lock();
-        let removed =
-            inner.connectors.get_mut(key).and_then(|waiting| waiting.lanes.remove(lane, |entry| entry.id == id));
+        let removed = inner.connectors.get_mut(key).and_then(|waiting| waiting.remove(lane, id));
         if let Some(entry) = removed {
             inner.forget(&entry);
             self.settled.notify_waiters();
@@ -265,7 +254,11 @@ impl Outbox {
     /// taken until it is settled, held or put back.
     pub fn take(&self, key: &ConnectorKey, now: Timestamp) -> Option<Entry> {
         let mut inner = self.lock();
-        let (_, entry) = inner.connectors.get_mut(key)?.lanes.take(now)?;
+        let waiting = inner.connectors.get_mut(key)?;
+        if waiting.is_reordering() && !waiting.reorder() {
+            return None;
+        }
+        let (_, entry) = waiting.lanes.take(now)?;
         Some(entry.clone())
     }
 
@@ -322,9 +315,11 @@ impl Outbox {
         inner.connectors.get(key).map(|waiting| Arc::clone(&waiting.work).notified_owned())
     }
 
-    /// Returns when the first of a connector's waiting conversations is due.
+    /// Returns when the first of a connector's waiting conversations is due. None also while all of them wait for what is at work.
     pub fn next_due(&self, key: &ConnectorKey) -> Option<Timestamp> {
-        self.lock().connectors.get(key)?.lanes.next_due()
+        let inner = self.lock();
+        let waiting = inner.connectors.get(key)?;
+        if waiting.is_reordering() { None } else { waiting.lanes.next_due() }
     }
 
     /// Returns how many entries a connector's outbox has, those being delivered included.
@@ -342,21 +337,6 @@ impl Outbox {
         // Nothing in here panics half-way; a poisoned lock protects consistent data.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Returns what waited for a connector before it was known that priorities do not count there.
-fn in_order_of_arrival(lanes: Lanes<Entry>) -> Lanes<Entry> {
-    let mut entries: Vec<_> = lanes.into_due().collect();
-    entries.sort_unstable_by_key(|(_, entry)| entry.id);
-    let mut lanes = Lanes::default();
-    for (due, mut entry) in entries {
-        entry.lane.priority = Priority::default();
-        match due {
-            Some(due) => lanes.push_held(entry.lane.clone(), entry, due),
-            None => lanes.push(entry.lane.clone(), entry),
-        }
-    }
-    lanes
 }
 
 impl Inner {
@@ -468,6 +448,53 @@ mod tests {
         assert_eq!((again.id, again.attempts), (1, 1));
         outbox.finish(&again);
         assert_eq!((ids(&outbox), outbox.total()), (vec![2], 1));
+    }
+
+    #[test]
+    fn an_open_outbox_takes_fewer_from_then_on_and_loses_nothing() {
+        let outbox = Outbox::default();
+        outbox.open(&key(), settings(3, Overflow::Reject));
+        (1..4).for_each(|id| outbox.push(entry(id, &id.to_string(), Priority::Normal), None));
+        outbox.open(&key(), settings(1, Overflow::Reject));
+        assert_eq!((outbox.room(&key()), outbox.len(&key())), (OutboxRoom::Full, 3));
+        outbox.open(&key(), settings(1, Overflow::DropNewest));
+        assert_eq!(outbox.admit(&key(), Priority::Normal, &Pending::default()), Admission::Overflows);
+        assert_eq!(ids(&outbox), [1, 2, 3]);
+    }
+
+    #[test]
+    fn another_order_of_an_open_outbox_waits_for_what_is_at_work() {
+        let outbox = Outbox::default();
+        let ordered = |order| OutboxSettings { order, ..settings(9, Overflow::Reject) };
+        outbox.open(&key(), ordered(Order::Priority));
+        outbox.push(entry(1, "a", Priority::Low), None);
+        outbox.push(entry(2, "a", Priority::High), None);
+        outbox.push(entry(3, "a", Priority::High), None);
+        let first = outbox.take(&key(), NOW).unwrap();
+        assert_eq!(first.id, 2);
+        outbox.open(&key(), ordered(Order::Fifo));
+        assert!(outbox.take(&key(), NOW).is_none() && outbox.next_due(&key()).is_none());
+        outbox.hold(&first, Timestamp::from_millis(2_000), 1);
+        // By arrival now, the held one behind the first of its conversation.
+        let first = outbox.take(&key(), NOW).unwrap();
+        assert_eq!((first.id, outbox.take(&key(), NOW).is_none()), (1, true));
+        outbox.finish(&first);
+        assert_eq!(outbox.take(&key(), NOW).map(|entry| (entry.id, entry.attempts)), Some((2, 1)));
+    }
+
+    #[test]
+    fn what_is_removed_is_found_in_whatever_order_it_waits() {
+        let outbox = Outbox::default();
+        let ordered = |order| OutboxSettings { order, ..settings(9, Overflow::Reject) };
+        outbox.open(&key(), ordered(Order::Priority));
+        outbox.push(entry(1, "a", Priority::Low), None);
+        outbox.push(entry(2, "b", Priority::Low), None);
+        let (_, lane) = outbox.find(1).unwrap();
+        outbox.open(&key(), ordered(Order::Fifo));
+        let taken = outbox.take(&key(), NOW).unwrap();
+        outbox.put_back(&taken);
+        outbox.remove(&key(), &lane, 1);
+        assert_eq!(ids(&outbox), [2]);
     }
 
     #[test]

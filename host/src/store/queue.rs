@@ -33,12 +33,12 @@ pub struct QueueBounds {
 #[derive(Debug)]
 pub struct Queue {
     inner: Mutex<Inner>,
-    bounds: QueueBounds,
     space: Arc<Notify>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    bounds: QueueBounds,
     bots: HashMap<BotName, BotQueue>,
     /// Events and their bytes, those included that are still being written.
     len: usize,
@@ -78,7 +78,8 @@ pub struct Claimed {
     pub attempt: u32,
     pub(super) seq: u64,
     pub(super) event: Option<Arc<Event>>,
-    pub(super) is_suspect: bool,
+    /// It may have been at work when an earlier process died.
+    pub is_suspect: bool,
     pub(super) lane: LaneId,
 }
 
@@ -125,7 +126,14 @@ impl Claimed {
 
 impl Queue {
     pub(super) fn new(bounds: QueueBounds) -> Self {
-        Self { inner: Mutex::default(), bounds, space: Arc::default() }
+        let inner = Inner { bounds, bots: HashMap::new(), len: 0, bytes: 0, bytes_in_memory: 0 };
+        Self { inner: Mutex::new(inner), space: Arc::default() }
+    }
+
+    /// Changes how much may wait. Where more waits already than may from now on, none of it is lost: only newcomers find no room.
+    pub fn set_bounds(&self, bounds: QueueBounds) {
+        self.lock().bounds = bounds;
+        self.space.notify_waiters();
     }
 
     /// Takes room for an event of `bytes`, for each bot that hears it. Waits while the queue is full. Cancel safe.
@@ -144,13 +152,14 @@ impl Queue {
         let mut inner = self.lock();
         let bytes = u64::from(bytes_each) * bots.len() as u64;
         // Alone, an event has room however large it is or many bots hear it: it would wait for ever.
-        let is_full = inner.len + bots.len() > self.bounds.events_max || inner.bytes + bytes > self.bounds.bytes_max;
+        let bounds = inner.bounds;
+        let is_full = inner.len + bots.len() > bounds.events_max || inner.bytes + bytes > bounds.bytes_max;
         if is_full && inner.len > 0 {
             return None;
         }
         let mut reserve = |(bot, priority): &(BotName, Priority)| {
             let queue = inner.bots.entry(bot.clone()).or_default();
-            let is_over = queue.lanes.len() + queue.reserved >= self.bounds.events_per_bot_max;
+            let is_over = queue.lanes.len() + queue.reserved >= bounds.events_per_bot_max;
             if !is_over {
                 queue.reserved += 1;
                 inner.len += 1;
@@ -396,6 +405,27 @@ mod tests {
         let reserved = queue.reserve(one("echo"), 100).await;
         queue.release(&reserved);
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_smaller_bound_refuses_newcomers_and_drops_nothing_and_a_larger_one_lets_in_who_waits() {
+        let queue = queue(10, 1_000, 10);
+        for seq in 1..4 {
+            append(&queue, "echo", seq, 100).await;
+        }
+        let bounds =
+            |events_max, bytes_max, events_per_bot_max| QueueBounds { events_max, bytes_max, events_per_bot_max };
+        for tight in [bounds(2, 1_000, 10), bounds(10, 200, 10)] {
+            queue.set_bounds(tight);
+            assert_eq!((queue.len(), queue.try_reserve(&one("other"), 100).is_none()), (3, true), "{tight:?}");
+        }
+        let mut waits = std::pin::pin!(queue.reserve(one("other"), 100));
+        assert!(futures_util::poll!(waits.as_mut()).is_pending());
+        queue.set_bounds(bounds(10, 1_000, 2));
+        assert!(!waits.await.rows[0].is_over);
+        assert!(queue.reserve(one("echo"), 100).await.rows[0].is_over, "of one bot that has more than it may");
+        let claimed = std::iter::from_fn(|| queue.claim(&bot("echo"), NOW));
+        assert_eq!(claimed.map(|claimed| claimed.seq).collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     #[tokio::test]

@@ -126,3 +126,29 @@ pub(super) async fn what_gives_way_is_of_the_lowest_priority_also_in_order_of_ar
         assert_eq!(lost.iter().map(|send| said(send.action.as_ref().unwrap())).collect::<Vec<_>>(), ["2"], "{order:?}");
     }
 }
+
+pub(super) async fn another_order_counts_for_all_that_wait_once_what_is_at_work_has_ended<B: Bench>() {
+    let (_bench, engine) = opened::<B>(roomy()).await;
+    let texts = [("1", Priority::Low), ("2", Priority::Critical), ("3", Priority::Low)];
+    engine.say(texts.map(|(text, priority)| saying(text, text, priority)).to_vec()).await;
+    let at_work = engine.take(engine.lease(), &chat(), NOW).await.unwrap().unwrap();
+    engine.open(&chat(), outbox_of(9, Overflow::Reject, Order::Fifo)).await;
+    assert!(engine.take(engine.lease(), &chat(), NOW).await.unwrap().is_none());
+    engine.delivered(engine.lease(), at_work, 1, None).await.unwrap();
+    engine.say(vec![saying("4", "4", Priority::Critical)]).await;
+    assert_eq!(engine.leaving(NOW).await, ["1", "3", "4"]);
+
+    let (_bench, engine) = opened::<B>(outbox_of(9, Overflow::Reject, Order::Fifo)).await;
+    engine.say(texts.map(|(text, priority)| saying(text, text, priority)).to_vec()).await;
+    engine.open(&chat(), roomy()).await;
+    assert_eq!(engine.leaving(NOW).await, ["2", "1", "3"]);
+}
+
+pub(super) async fn an_open_outbox_that_takes_fewer_loses_nothing<B: Bench>() {
+    let (_bench, engine) = opened::<B>(roomy()).await;
+    engine.say((0..4).map(|number| normal(&number.to_string(), &number.to_string())).collect()).await;
+    engine.open(&chat(), outbox_of(1, Overflow::DropNewest, Order::Priority)).await;
+    engine.say(vec![normal("late", "late")]).await;
+    assert_eq!(engine.leaving(NOW).await, ["0", "1", "2", "3"]);
+    assert_eq!(engine.sends(SendFilter::Lost, None, 9).await.unwrap().len(), 1);
+}

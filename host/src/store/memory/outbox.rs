@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Memory, World, ordered, push};
+use super::{Asked, Line, Memory, World, ordered, push};
 use crate::action::{Act, Action};
 use crate::clock::Timestamp;
 use crate::delivery::{self, Loser};
@@ -69,8 +69,8 @@ impl World {
             let mut asked = Asked { entry, event, action: Arc::new(action.clone()), stand };
             match self.admit(&asked.entry, now) {
                 Ok(()) => {
-                    let (settings, lanes) = self.outboxes.get_mut(&action.via).unwrap();
-                    lanes.push(ordered(&asked.entry.lane, *settings), self.sent);
+                    let line = self.outboxes.get_mut(&action.via).unwrap();
+                    line.lanes.push(ordered(&asked.entry.lane, line.laned), self.sent);
                 }
                 Err(reason) => asked.lose(reason, now),
             }
@@ -80,7 +80,9 @@ impl World {
 
     /// Makes room for an entry. Returns why there is none.
     fn admit(&mut self, entry: &Entry, now: Timestamp) -> Result<(), &'static str> {
-        let Some((Some(settings), lanes)) = self.outboxes.get(&entry.via) else { return Err("connector-removed") };
+        let Some(Line { settings: Some(settings), lanes, .. }) = self.outboxes.get(&entry.via) else {
+            return Err("connector-removed");
+        };
         if lanes.len() < settings.len_max {
             return Ok(());
         }
@@ -100,13 +102,31 @@ impl World {
 
     /// Takes an entry out of its outbox that is not at work. Returns whether it was in there.
     fn take_out(&mut self, id: u64) -> bool {
-        let Some(entry) = self.asked.get(&id).map(|asked| asked.entry.clone()) else { return false };
-        let Some((settings, lanes)) = self.outboxes.get_mut(&entry.via) else { return false };
-        lanes.remove(&ordered(&entry.lane, *settings), |other| *other == id).is_some()
+        let Some(line) = self.asked.get(&id).and_then(|asked| self.outboxes.get_mut(&asked.entry.via)) else {
+            return false;
+        };
+        let lane = line.lanes.idle().find(|(_, other)| **other == id).map(|(lane, _)| lane.clone());
+        lane.is_some_and(|lane| line.lanes.remove(&lane, |other| *other == id).is_some())
+    }
+
+    /// Puts what waits for a connector into the order that it wants now. Returns whether it is in that order: not while something
+    /// is at work.
+    fn is_in_order(&mut self, key: &ConnectorKey) -> bool {
+        let Some(line) = self.outboxes.get_mut(key) else { return true };
+        let Some(settings) = line.settings.filter(|settings| settings.order != line.laned) else { return true };
+        if line.lanes.at_work() > 0 {
+            return false;
+        }
+        (line.lanes, line.laned) = (Default::default(), settings.order);
+        for (id, asked) in self.asked.iter().filter(|(_, asked)| asked.entry.via == *key && asked.waits()) {
+            let due = if let SendStand::Waiting { due } = asked.stand { due } else { None };
+            push(&mut line.lanes, ordered(&asked.entry.lane, line.laned), *id, due);
+        }
+        true
     }
 
     fn end(&mut self, entry: &Entry, attempts: u32, stand: SendStand) {
-        if let Some((_, lanes)) = self.outboxes.get_mut(&entry.via)
+        if let Some(Line { lanes, .. }) = self.outboxes.get_mut(&entry.via)
             && lanes.at_work_in(&entry.lane).is_some_and(|id| *id == entry.id)
         {
             lanes.finish(&entry.lane);
@@ -119,23 +139,13 @@ impl World {
 
 impl Outbox for Memory {
     async fn open(&self, key: &ConnectorKey, settings: OutboxSettings) {
-        let world = &mut *self.world();
-        let (known, lanes) = world.outboxes.entry(key.clone()).or_default();
-        if known.is_none() {
-            // What waited for it is put in the order that it wants.
-            *lanes = Default::default();
-            for (id, asked) in world.asked.iter().filter(|(_, asked)| asked.entry.via == *key && asked.waits()) {
-                let due = if let SendStand::Waiting { due } = asked.stand { due } else { None };
-                push(lanes, ordered(&asked.entry.lane, Some(settings)), *id, due);
-            }
-        }
-        *known = Some(settings);
+        self.world().outboxes.entry(key.clone()).or_default().settings = Some(settings);
     }
 
     async fn close(&self, key: &ConnectorKey) -> Result<u64, StoreError> {
         let (mut world, mut lost) = (self.world(), 0);
-        let Some((_, lanes)) = world.outboxes.remove(key) else { return Ok(0) };
-        for (_, id) in lanes.idle() {
+        let Some(line) = world.outboxes.remove(key) else { return Ok(0) };
+        for (_, id) in line.lanes.idle() {
             world.asked.get_mut(id).unwrap().lose("connector-removed", Timestamp::now());
             lost += 1;
         }
@@ -144,7 +154,10 @@ impl Outbox for Memory {
 
     async fn take(&self, _lease: &Lease, key: &ConnectorKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
         let world = &mut *self.world();
-        let Some((lane, id)) = world.outboxes.get_mut(key).and_then(|(_, lanes)| lanes.take(now)) else {
+        if !world.is_in_order(key) {
+            return Ok(None);
+        }
+        let Some((lane, id)) = world.outboxes.get_mut(key).and_then(|line| line.lanes.take(now)) else {
             return Ok(None);
         };
         Ok(Some(Entry { lane, ..world.asked[id].entry.clone() }))
@@ -164,7 +177,7 @@ impl Outbox for Memory {
 
     async fn hold(&self, lease: &Lease, entry: &Entry, attempts: u32, due: Timestamp, _error: &str) {
         let Ok(mut world) = self.owned(lease) else { return };
-        if let Some((_, lanes)) = world.outboxes.get_mut(&entry.via)
+        if let Some(Line { lanes, .. }) = world.outboxes.get_mut(&entry.via)
             && lanes.at_work_in(&entry.lane).is_some_and(|id| *id == entry.id)
         {
             lanes.hold(&entry.lane, due);
@@ -205,7 +218,7 @@ impl Outbox for Memory {
     }
 
     async fn len(&self, key: &ConnectorKey) -> usize {
-        self.world().outboxes.get(key).map_or(0, |(_, lanes)| lanes.len())
+        self.world().outboxes.get(key).map_or(0, |line| line.lanes.len())
     }
 
     async fn sends(
@@ -229,8 +242,8 @@ impl Outbox for Memory {
         let Some(asked) = lost else { return Ok(false) };
         asked.stand = SendStand::Waiting { due: None };
         (asked.entry.attempts, asked.entry.expires_at) = (0, None);
-        let (settings, lanes) = world.outboxes.entry(asked.entry.via.clone()).or_default();
-        lanes.push(ordered(&asked.entry.lane, *settings), id);
+        let line = world.outboxes.entry(asked.entry.via.clone()).or_default();
+        line.lanes.push(ordered(&asked.entry.lane, line.laned), id);
         Ok(true)
     }
 

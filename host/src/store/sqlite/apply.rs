@@ -6,11 +6,15 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::dedup::Dedup;
+use super::incidents::Shelf;
 use super::request::{After, Answer, Fail, Outcome, Write};
 use super::retention::{Kept, Retention};
 use super::writer::Memory;
-use super::{Fault, Flaw, counter, handled, inbox, lease, operate, outbox, quarantine, sql_error, to_column};
+use super::{
+    Fault, Flaw, condemned, counter, handled, inbox, lease, operate, outbox, quarantine, sql_error, to_column,
+};
 use crate::clock::Timestamp;
+use crate::store::incidents::Incident;
 use crate::store::outbox::Pending;
 use crate::store::queue::Verdict;
 use crate::store::{StoreError, StoreOptions};
@@ -30,6 +34,7 @@ pub(in crate::store) struct Ledger {
     pub(super) send: i64,
     pub(super) dedup: Dedup,
     pub(super) retention: Retention,
+    pub(super) incidents: Shelf,
     pub(super) wrote: Wrote,
     /// What the open transaction does to the outboxes.
     pub(super) pending: Pending,
@@ -49,6 +54,7 @@ impl Ledger {
             send: last("SELECT max(id) FROM outbox")?,
             dedup: Dedup::load(connection, options.dedup_window)?,
             retention: Retention::load(connection, kept)?,
+            incidents: Shelf::load(connection)?,
             wrote: Wrote::default(),
             pending: Pending::default(),
             now: None,
@@ -57,6 +63,11 @@ impl Ledger {
 
     pub(super) fn now(&self) -> Option<Timestamp> {
         self.now
+    }
+
+    /// Writes incidents that were noted. All of them or none; what else is in the open transaction stays.
+    pub(super) fn note(&mut self, connection: &Connection, incidents: &[Incident]) -> Result<(), Fault> {
+        if incidents.is_empty() { Ok(()) } else { self.incidents.append(connection, incidents) }
     }
 
     /// Ends what the open transaction holds, before its commit.
@@ -76,6 +87,7 @@ impl Ledger {
     pub(super) fn committed(&mut self) -> Wrote {
         self.dedup.committed();
         self.retention.committed();
+        self.incidents.committed();
         self.pending = Pending::default();
         std::mem::take(&mut self.wrote)
     }
@@ -84,6 +96,7 @@ impl Ledger {
     pub(super) fn rolled_back(&mut self) {
         self.dedup.rolled_back();
         self.retention.rolled_back();
+        self.incidents.rolled_back();
         self.pending = Pending::default();
         self.wrote = Wrote::default();
     }
@@ -181,10 +194,17 @@ impl Ledger {
                 Outcome { answer: Answer::Count(reply, result), after }
             }
             Write::Lease { step, reply } => Answer::Fence(reply, lease::apply(connection, &step).map_err(sql)).into(),
+            Write::Condemn { condemned, reply } => {
+                Answer::Done(reply, condemned::condemn(connection, &condemned).map_err(sql)).into()
+            }
+            Write::Pardon { bot, reply } => {
+                Answer::Count(reply, condemned::pardon(connection, &bot).map_err(sql)).into()
+            }
             Write::PutAside { row, flaw, now, reply } => {
                 let done = quarantine::put_aside_if_unfit(connection, &row, flaw, now);
                 Answer::Done(reply, done.map_err(sql)).into()
             }
+            Write::Ping { reply } => Answer::Done(reply, Ok(())).into(),
         }
     }
 

@@ -9,7 +9,7 @@ use super::apply::Ledger;
 use super::inbox::{self, dead_without_attempt};
 use super::request::{After, Fate, SendEnd};
 use super::writer::Memory;
-use super::{alerts, from_column, outbox, to_column};
+use super::{alerts, condemned, from_column, outbox, to_column};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
 use crate::grants::ConnectorKey;
@@ -19,7 +19,8 @@ use crate::store::outbox::Entry;
 use crate::store::queue::Queued;
 
 impl Ledger {
-    /// Makes dead letters of what waits for a bot that is gone, and drops its alerts.
+    /// Makes dead letters of what waits for a bot that is gone, and drops its alerts and what is held against it: if it comes back
+    /// it begins anew.
     pub(super) fn forget_bot(
         &mut self,
         connection: &Connection,
@@ -28,6 +29,8 @@ impl Ledger {
     ) -> rusqlite::Result<u64> {
         self.now = Some(now);
         alerts::forget(connection, bot)?;
+        condemned::pardon(connection, bot)?;
+        self.incidents.forget(connection, bot)?;
         let waiting: Vec<i64> = connection
             .prepare_cached("SELECT event FROM queue WHERE bot = ?1 AND state = 0")?
             .query_map([bot.as_str()], |row| row.get(0))?

@@ -38,6 +38,14 @@ impl RowName {
     pub(super) fn send(id: i64) -> Self {
         Self { kind: RecordKind::Action, bot: Vec::new(), name: id.to_string().into() }
     }
+
+    pub(super) fn incident(id: i64) -> Self {
+        Self { kind: RecordKind::Incident, bot: Vec::new(), name: id.to_string().into() }
+    }
+
+    pub(super) fn condemned(id: i64) -> Self {
+        Self { kind: RecordKind::Condemned, bot: Vec::new(), name: id.to_string().into() }
+    }
 }
 
 /// Returns how many rows are there.
@@ -58,6 +66,8 @@ pub(super) fn put_aside_if_unfit(
         (Ok(bot), Ok(name), RecordKind::Timer) => timer::is_unfit(connection, bot, name)?,
         // Nobody writes these twice but the writer, who checks them.
         (_, _, RecordKind::Event | RecordKind::Queued | RecordKind::Action) => true,
+        // Written once, under a number of their own.
+        (_, _, RecordKind::Incident | RecordKind::Condemned) => true,
         // No bot can have written such a name.
         _ => true,
     };
@@ -87,6 +97,10 @@ pub(super) fn put_aside(
             (COPY_QUEUED, "DELETE FROM queue WHERE bot = CAST(?1 AS TEXT) AND event = CAST(?2 AS TEXT)")
         }
         RecordKind::Action => (COPY_ACTION, "DELETE FROM outbox WHERE id = CAST(?2 AS TEXT) AND ?1 IS NOT NULL"),
+        RecordKind::Incident => (COPY_INCIDENT, "DELETE FROM incidents WHERE id = CAST(?2 AS TEXT) AND ?1 IS NOT NULL"),
+        RecordKind::Condemned => {
+            (COPY_CONDEMNED, "DELETE FROM condemned WHERE id = CAST(?2 AS TEXT) AND ?1 IS NOT NULL")
+        }
     };
     connection.execute(copy, (&row.bot, &row.name, flaw.to_string(), to_column(now.as_millis())))?;
     connection.execute(delete, (&row.bot, &row.name))?;
@@ -132,6 +146,20 @@ INSERT INTO quarantine(source, bot, name, flaw, found_ms, columns, body)
 SELECT 'outbox', CAST(?1 AS TEXT), id, ?3, ?4,
        json_object('event', event, 'bot', bot, 'n', n, 'connector', connector, 'state', state, 'checksum', checksum), body
 FROM outbox WHERE id = CAST(?2 AS TEXT)";
+
+const COPY_INCIDENT: &str = "
+INSERT INTO quarantine(source, bot, name, flaw, found_ms, columns, body)
+SELECT 'incidents', CAST(?1 AS TEXT), CAST(id AS TEXT), ?3, ?4,
+       json_object('at_ms', at_ms, 'bot', bot, 'is_fault', is_fault, 'kind', kind, 'event', hex(event), 'attempt', attempt,
+                   'component', hex(component), 'strategy', strategy, 'checksum', checksum, 'backtrace', backtrace),
+       message
+FROM incidents WHERE id = CAST(?2 AS TEXT)";
+
+const COPY_CONDEMNED: &str = "
+INSERT INTO quarantine(source, bot, name, flaw, found_ms, columns, body)
+SELECT 'condemned', CAST(?1 AS TEXT), CAST(id AS TEXT), ?3, ?4,
+       json_object('at_ms', at_ms, 'bot', bot, 'component', hex(component), 'checksum', checksum), reason
+FROM condemned WHERE id = CAST(?2 AS TEXT)";
 
 /// Returns whether a key of the state that is absent is so because it was put aside.
 pub(super) fn holds_state(connection: &Connection, bot: &str, key: &str) -> Result<bool, rusqlite::Error> {

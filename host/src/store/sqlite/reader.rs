@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::Reply;
 use super::timer::DueRows;
-use super::{Fault, outbox, state, story, timer, to_column};
+use super::{Fault, condemned, incidents, outbox, state, story, timer, to_column};
 use crate::action::Action;
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -21,6 +21,7 @@ use crate::grants::ConnectorKey;
 use crate::id::{BotName, EventId, Ticket};
 use crate::store::health::Pulse;
 use crate::store::history::{DeadLetter, Send, SendFilter, Story};
+use crate::store::incidents::{Condemned, IncidentQuery, StoredIncident};
 use crate::store::{Flaw, StateValue, StoreError};
 
 /// Threads that read.
@@ -35,6 +36,20 @@ const STEPS: i32 = 10_000;
 
 /// What a reader answers: the result, or a row that cannot be trusted, for the writer to put aside.
 pub(in crate::store) type Found<T> = Result<T, (super::RowName, Flaw)>;
+
+/// Rows of a listing: one that cannot be trusted does not hide the others.
+#[derive(Debug)]
+pub(in crate::store) struct Sifted<T> {
+    pub(in crate::store) rows: Vec<T>,
+    /// For the writer to put aside.
+    pub(in crate::store) unfit: Vec<(super::RowName, Flaw)>,
+}
+
+impl<T> Default for Sifted<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), unfit: Vec::new() }
+    }
+}
 
 /// What can be asked of the readers.
 #[derive(Debug)]
@@ -98,6 +113,13 @@ pub(in crate::store) enum Read {
     Send {
         id: u64,
         reply: Reply<Found<Option<Send>>>,
+    },
+    Incidents {
+        query: IncidentQuery,
+        reply: Reply<Found<Sifted<StoredIncident>>>,
+    },
+    Condemned {
+        reply: Reply<Found<Sifted<Condemned>>>,
     },
 }
 
@@ -191,6 +213,8 @@ impl Reader {
                 self.send(reply, story::sends(connection, filter, connector.as_ref(), limit));
             }
             Read::Send { id, reply } => self.send(reply, story::send(connection, to_column(id))),
+            Read::Incidents { query, reply } => self.send(reply, incidents::list(connection, &query)),
+            Read::Condemned { reply } => self.send(reply, condemned::list(connection)),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::id::{BotName, EventId};
 use crate::store::append::Appended;
 use crate::store::engine::Lease;
 use crate::store::history::AttemptRecord;
+use crate::store::incidents::Condemned;
 use crate::store::lanes::LaneId;
 use crate::store::outbox::{Entry, Outbox};
 use crate::store::queue::{Claimed, Queue, Queued, Reserved, Verdict};
@@ -166,11 +167,25 @@ pub(in crate::store) enum Write {
         step: LeaseStep,
         reply: Reply<Option<u64>>,
     },
+    /// A version of a bot is not to be tried again.
+    Condemn {
+        condemned: Box<Condemned>,
+        reply: Reply<()>,
+    },
+    /// Every version of a bot may be tried again.
+    Pardon {
+        bot: BotName,
+        reply: Reply<u64>,
+    },
     /// A reader met a row that cannot be trusted.
     PutAside {
         row: RowName,
         flaw: Flaw,
         now: Timestamp,
+        reply: Reply<()>,
+    },
+    /// Somebody wants to know that the writer gets on. Answered without a transaction.
+    Ping {
         reply: Reply<()>,
     },
 }
@@ -235,12 +250,15 @@ impl Write {
             | Self::Claim { reply, .. }
             | Self::SendBegun { reply, .. }
             | Self::SendEnded { reply, .. }
-            | Self::PutAside { reply, .. } => Answer::Done(reply, Err(error)).into(),
+            | Self::Condemn { reply, .. }
+            | Self::PutAside { reply, .. }
+            | Self::Ping { reply } => Answer::Done(reply, Err(error)).into(),
             Self::Lease { reply, .. } => Answer::Fence(reply, Err(error)).into(),
             Self::ForgetBot { reply, .. }
             | Self::CloseOutbox { reply, .. }
             | Self::ExpireSends { reply, .. }
             | Self::DeadLetter { reply, .. }
+            | Self::Pardon { reply, .. }
             | Self::Send { reply, .. } => Answer::Count(reply, Err(error)).into(),
             Self::Dismiss { .. } | Self::SendFailed { .. } => Answer::Nobody(Err(error)).into(),
         }

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::failpoint::{self, Failpoint};
 
 /// Every migration, the oldest first.
-pub(super) const MIGRATIONS: &[&str] = &[STATE_AND_TIMERS, MESSAGES];
+pub(super) const MIGRATIONS: &[&str] = &[STATE_AND_TIMERS, MESSAGES, INCIDENTS];
 
 /// Rows of `state` and `timers` are found by bot and name, and hold their large column last, so that looking at the others
 /// does not read it. Each `checksum` covers all columns of its row.
@@ -177,6 +177,38 @@ CREATE TABLE leases(
   holder TEXT NOT NULL,
   expires_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What happened to bots, and what follows from it across processes. Each `checksum` covers all columns of its row but the number.
+const INCIDENTS: &str = "
+-- The newest of all, and of each bot. `is_fault` tells kinds of fault from other kinds, which may have the same name.
+CREATE TABLE incidents(
+  id INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  bot TEXT NOT NULL,
+  is_fault INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  event BLOB,
+  attempt INTEGER NOT NULL,
+  component BLOB,
+  strategy TEXT NOT NULL,
+  checksum INTEGER NOT NULL,
+  message TEXT NOT NULL,
+  backtrace TEXT NOT NULL
+) STRICT;
+-- An index holds the number of each row as its last column.
+CREATE INDEX incidents_bot ON incidents(bot);
+
+-- Versions of bots that are not to be tried again, in the order in which that was decided.
+CREATE TABLE condemned(
+  id INTEGER PRIMARY KEY,
+  bot TEXT NOT NULL,
+  component BLOB NOT NULL,
+  at_ms INTEGER NOT NULL,
+  checksum INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  UNIQUE (bot, component)
+) STRICT;
 ";
 
 /// Why a database cannot be brought up to date.

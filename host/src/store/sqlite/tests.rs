@@ -1,6 +1,7 @@
 //! The store from outside, through its handle, with a second connection as the hand of fate.
 
 mod flips;
+mod incidents;
 
 use std::collections::BTreeMap;
 
@@ -390,12 +391,21 @@ mod durability {
     }
 
     #[tokio::test]
-    async fn a_database_of_a_newer_host_is_refused_with_both_versions() {
+    async fn f058_a_database_of_a_newer_host_is_refused_with_both_versions_and_not_written() {
         let fixture = Fixture::new();
         fixture.store.close().await;
         let path = fixture.directory.path();
         Connection::open(path.join("bothost.db")).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        // Without the counter of changes, which SQLite moves on when it opens the file.
+        let content = || {
+            let mut bytes = std::fs::read(path.join("bothost.db")).unwrap();
+            bytes[24..28].fill(0);
+            bytes[92..96].fill(0);
+            bytes
+        };
+        let before = content();
         let refused = Store::open(path, StoreOptions::default()).unwrap_err();
+        assert!(content() == before, "it was written");
         let supported = schema::MIGRATIONS.len();
         assert!(
             matches!(refused, StoreError::NewerSchema { found: 99, supported: found, .. } if found == supported),
@@ -419,7 +429,8 @@ mod durability {
         let (connection, last_end) = open(&path, Durability::Power).unwrap();
         connection.pragma_update_and_check(None, "max_page_count", 60, |_| Ok(())).unwrap();
         let options = StoreOptions::default();
-        let memory = Memory { queue: Arc::new(Queue::new(options.queue)), outbox: Arc::default() };
+        let queue = Arc::new(Queue::new(options.queue));
+        let memory = Memory { queue, outbox: Arc::default(), notes: Arc::default() };
         let ledger = recover(&connection, &path, &options, &memory, last_end).unwrap();
         let ballast = crate::store::ballast::Ballast::find(directory.path());
         let vigil = Vigil::new(&connection, path, ballast, Default::default());

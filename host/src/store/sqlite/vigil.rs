@@ -143,6 +143,16 @@ impl Vigil {
         self.full_since.is_some().then_some(StoreError::DiskFull { path, source })
     }
 
+    /// Whether what only informs may be written along: not where it could take something else with it.
+    pub(super) fn takes_notes(&self) -> bool {
+        self.full_since.is_none() && !self.is_cautious
+    }
+
+    /// So many incidents were dropped since the store was opened.
+    pub(super) fn dropped(&mut self, incidents: u64) {
+        self.own.incidents_dropped = incidents;
+    }
+
     /// Whether there is no room for what comes in.
     pub(super) fn is_full(&self) -> bool {
         self.full_since.is_some()

@@ -20,6 +20,8 @@ use super::vigil::Vigil;
 use super::{Fault, sql_error, state};
 use crate::failpoint::{self, Failpoint};
 use crate::store::StoreError;
+use crate::store::incidents::Incident;
+use crate::store::notes::Notes;
 use crate::store::outbox::Outbox;
 use crate::store::queue::Queue;
 
@@ -42,10 +44,11 @@ pub(in crate::store) struct WriterHandle {
     pub(in crate::store) thread: JoinHandle<()>,
 }
 
-/// What the writer brings up to date in memory.
+/// What the writer brings up to date in memory, and what it takes from there.
 pub(in crate::store) struct Memory {
     pub(in crate::store) queue: Arc<Queue>,
     pub(in crate::store) outbox: Arc<Outbox>,
+    pub(in crate::store) notes: Arc<Notes>,
 }
 
 /// Starts the writer. Its thread ends when `closing` is cancelled or every sender is gone, after what was already asked.
@@ -68,6 +71,8 @@ pub(in crate::store) fn spawn_writer(
 /// What the writer wakes up for.
 enum Wake {
     Requests,
+    /// Something was noted: it is written with the next request, or when nothing has come for a while.
+    Noted,
     Idle,
     Ended,
 }
@@ -112,25 +117,31 @@ struct Writer {
 impl Writer {
     fn run(mut self, runtime: &Runtime, mut requests: mpsc::Receiver<Write>, closing: &CancellationToken) {
         loop {
+            self.vigil.dropped(self.memory.notes.dropped());
             self.vigil.look(&self.connection);
             if !self.pending.is_empty() {
                 self.process_batch();
                 continue;
             }
             match runtime.block_on(self.wait(&mut requests, closing)) {
-                Wake::Requests => {}
+                Wake::Requests | Wake::Noted => {}
                 Wake::Idle => {
+                    self.write_notes();
                     self.do_chore();
                     self.prove();
                 }
-                Wake::Ended => return,
+                Wake::Ended => {
+                    while self.write_notes() {}
+                    return;
+                }
             }
         }
     }
 
     async fn wait(&mut self, requests: &mut mpsc::Receiver<Write>, closing: &CancellationToken) -> Wake {
         let mut received = Vec::new();
-        let rest = if self.chore.is_some() { IDLE_AFTER } else { self.vigil.rest() };
+        let is_soon = self.chore.is_some() || !self.memory.notes.is_empty();
+        let rest = if is_soon { IDLE_AFTER } else { self.vigil.rest() };
         let count = tokio::select! {
             biased;
             // What was sent before the end is still received.
@@ -139,9 +150,16 @@ impl Writer {
                 requests.recv_many(&mut received, BATCH_LEN).await
             }
             count = requests.recv_many(&mut received, BATCH_LEN) => count,
+            () = self.memory.notes.arrived(), if !is_soon => return Wake::Noted,
             () = tokio::time::sleep(rest) => return Wake::Idle,
         };
-        self.pending.extend(received);
+        for request in received {
+            match request {
+                // No transaction: that would look as if the disk worked, and bring the chores with it.
+                Write::Ping { reply } => drop(reply.send(Ok(()))),
+                request => self.pending.push_back(request),
+            }
+        }
         if count == 0 { Wake::Ended } else { Wake::Requests }
     }
 
@@ -184,8 +202,25 @@ impl Writer {
         }
     }
 
+    /// Does requests, and writes along what was noted.
     fn transaction(&mut self, batch: &mut VecDeque<Write>, outcomes: &mut Vec<Outcome>) -> Result<(), StoreError> {
+        let mut noted = if self.vigil.takes_notes() { self.memory.notes.take() } else { Vec::new() };
+        let done = self.try_transaction(&mut noted, batch, outcomes);
+        if done.is_err() {
+            self.memory.notes.put_back(noted);
+        }
+        done
+    }
+
+    fn try_transaction(
+        &mut self,
+        noted: &mut Vec<Incident>,
+        batch: &mut VecDeque<Write>,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<(), StoreError> {
         self.execute("BEGIN IMMEDIATE")?;
+        // First: a bot that is forgotten by a request leaves nothing behind that was noted before.
+        self.insert_notes(noted)?;
         let mut steps = Steps::default();
         while let Some(request) = batch.pop_front() {
             // Behind one that failed alone in this transaction.
@@ -217,6 +252,41 @@ impl Writer {
         self.execute("COMMIT")?;
         steps.reach(|step| step.after_commit);
         Ok(())
+    }
+
+    /// Writes incidents within the open transaction. Those that cannot be, for a reason of their own, are dropped.
+    fn insert_notes(&mut self, noted: &mut Vec<Incident>) -> Result<(), StoreError> {
+        let Err(fault) = self.ledger.note(&self.connection, noted) else { return Ok(()) };
+        let error = fault.into_store_error(self.vigil.path());
+        if self.connection.is_autocommit() || matches!(error, StoreError::DiskFull { .. }) {
+            return Err(error);
+        }
+        tracing::warn!(error = &error as &dyn std::error::Error, count = noted.len(), "incidents could not be written");
+        self.vigil.refused(&error);
+        self.memory.notes.lose(noted.len());
+        noted.clear();
+        Ok(())
+    }
+
+    /// Writes what was noted and nothing took along. Returns whether it did and there is more.
+    fn write_notes(&mut self) -> bool {
+        if self.memory.notes.is_empty() || !self.vigil.takes_notes() {
+            return false;
+        }
+        let begun = Instant::now();
+        match self.transaction(&mut VecDeque::new(), &mut Vec::new()) {
+            Ok(()) => {
+                self.vigil.worked(0, begun.elapsed());
+                self.ledger.committed();
+                self.chore.get_or_insert(Chore::Sweep);
+                !self.memory.notes.is_empty()
+            }
+            Err(error) => {
+                self.roll_back();
+                self.vigil.failed(&self.connection, &error);
+                false
+            }
+        }
     }
 
     fn roll_back(&mut self) {
@@ -343,6 +413,7 @@ mod tests {
     use crate::store::commit::Commit;
     use crate::store::engine::Lease;
     use crate::store::health::Pulse;
+    use crate::store::incidents::IncidentKind;
     use crate::store::record::encode_event;
     use crate::store::{Appended, Committed, StoreOptions};
 
@@ -356,7 +427,8 @@ mod tests {
         let (connection, last_end) = super::super::open(&path, Durability::Power).unwrap();
         let (timers_changed, _) = watch::channel(0);
         let options = StoreOptions::default();
-        let memory = Memory { queue: Arc::new(Queue::new(options.queue)), outbox: Arc::default() };
+        let queue = Arc::new(Queue::new(options.queue));
+        let memory = Memory { queue, outbox: Arc::default(), notes: Arc::default() };
         let ledger = recover(&connection, &path, &options, &memory, last_end).unwrap();
         let (chore, closed_intake, pending) = (None, ClosedIntake::default(), VecDeque::new());
         let vigil = Vigil::new(&connection, path, Ballast::find(directory.path()), Pulse::default());
@@ -496,6 +568,67 @@ mod tests {
         assert_eq!(settled.try_recv().unwrap().unwrap(), Committed::Done);
         assert!(matches!(again.try_recv().unwrap(), Ok(Appended::New { .. })));
         assert_eq!(writer.memory.queue.len(), 1, "the room of the other two was given back");
+    }
+
+    fn note(writer: &Writer, message: &str) {
+        writer.memory.notes.push(Incident {
+            at: NOW,
+            bot: "echo".parse().unwrap(),
+            kind: IncidentKind::Started,
+            event: None,
+            attempt: 0,
+            component: None,
+            message: message.to_owned(),
+            backtrace: String::new(),
+            strategy: "none".to_owned(),
+        });
+    }
+
+    #[test]
+    fn what_is_noted_rides_with_the_next_request_and_waits_on_where_that_fails() {
+        let (directory, mut writer) = writer();
+        writer.connection.busy_timeout(Duration::ZERO).unwrap();
+        let other = Connection::open(directory.path().join("x.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        note(&writer, "first");
+        drop(ask(&mut writer, Vec::new(), vec![set("a", 1, None)], NOW));
+        writer.process_batch();
+        assert!(!writer.write_notes(), "alone it is no better");
+        other.execute_batch("ROLLBACK").unwrap();
+        note(&writer, "second");
+        let mut answer = ask(&mut writer, Vec::new(), vec![set("a", 1, None)], NOW);
+        writer.process_batch();
+        assert_eq!(answer.try_recv().unwrap().unwrap(), Committed::Done);
+        assert_eq!(number(&writer, "SELECT count(*) FROM incidents"), 2);
+        assert_eq!(number(&writer, "SELECT id FROM incidents WHERE message = 'first'"), 1);
+        assert!(writer.memory.notes.is_empty() && !writer.write_notes());
+    }
+
+    #[test]
+    fn incidents_that_cannot_be_written_are_counted_and_take_no_request_with_them() {
+        let (_directory, mut writer) = writer();
+        writer.connection.execute_batch("DROP TABLE incidents").unwrap();
+        note(&writer, "lost");
+        let mut answer = ask(&mut writer, Vec::new(), vec![set("a", 1, None)], NOW);
+        writer.process_batch();
+        assert_eq!(answer.try_recv().unwrap().unwrap(), Committed::Done);
+        assert_eq!(number(&writer, "SELECT count(*) FROM state"), 1);
+        assert_eq!((writer.memory.notes.is_empty(), writer.memory.notes.dropped()), (true, 1));
+    }
+
+    #[test]
+    fn f075_a_full_disk_is_not_filled_with_incidents() {
+        let (_directory, mut writer) = writer();
+        fill_up(&mut writer);
+        note(&writer, "waits");
+        let mut answer = ask(&mut writer, Vec::new(), vec![], NOW);
+        writer.process_batch();
+        assert_eq!(answer.try_recv().unwrap().unwrap(), Committed::Done);
+        assert!(!writer.write_notes() && !writer.memory.notes.is_empty());
+        writer.connection.pragma_update_and_check(None, "max_page_count", 1 << 20, |_| Ok(())).unwrap();
+        writer.vigil.look_now(&writer.connection);
+        assert!(!writer.write_notes() && writer.memory.notes.is_empty());
+        assert_eq!(number(&writer, "SELECT count(*) FROM incidents"), 1);
     }
 
     /// A database whose file may not grow is as good as a disk that is full.
