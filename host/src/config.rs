@@ -1,9 +1,14 @@
-//! The configuration of a whole host: its sections composed, their defaults, what holds between them. Reading is in [`load`].
+//! The configuration of a whole host: its sections composed, their defaults, what holds between them. Reading is in [`load`],
+//! reading again while the host runs in `follow`, and what of it can be in force then in `adopt`.
 //!
 //! Sizes are written `"64MiB"`, times `"30s"`. Paths are relative to the directory of the file that they stand in. Any string may
-//! hold `${NAME}`, an environment variable that must be set; `$${` is the text `${`. A secret may be `{ file = "PATH" }`.
+//! hold `${NAME}`, an environment variable that must be set; `$${` is the text `${`. A secret may be `{ file = "PATH" }`, and is
+//! never empty. A variable `BOTHOST__SECTION__KEY` overrides that key of the host's own file.
 
+mod adopt;
 mod claims;
+mod find;
+mod follow;
 pub mod load;
 mod planned;
 
@@ -13,6 +18,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
@@ -23,24 +29,35 @@ use crate::delivery::{Durability, OnUncertain, Order, Overflow};
 use crate::id::{BotName, ConnectorName};
 use crate::limits::Limits;
 use crate::secret::Secret;
+use crate::store::{OutboxSettings, QueueBounds};
+use crate::supervision::{RolloutPolicy, Supervision};
 use crate::units::{ByteSize, duration, positive_duration, positive_size};
 use crate::watcher::WatcherConfig;
 
+pub use self::adopt::Adoption;
 pub use self::claims::Claims;
-pub use crate::document::{ConfigError, FILE_BYTES_MAX, Mistake, Place, Placed};
+pub use self::follow::{Follower, Reading};
+pub(crate) use self::load::{Form, literal_secrets};
+pub use crate::document::{ConfigError, FILE_BYTES_MAX, Mistake, Place, Placed, Variables};
 
 /// The largest component that is looked at, whatever the limits say.
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
 /// A configuration that was read and holds together.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Config {
     /// The file that it came from, as it was named.
     pub path: PathBuf,
+    /// What stands in it, word for word.
+    pub text: Arc<str>,
     /// `[host]`
     pub host: HostConfig,
     /// `[limits]`: those of all bots, which a bot's own entry may change.
     pub limits: Limits,
+    /// `[supervisor]`: of all bots; a bot's own entry may name another `restart`.
+    pub supervision: Supervision,
+    /// `[rollout]`
+    pub rollout: RolloutPolicy,
     /// `[queue]`
     pub queue: QueueConfig,
     /// `[outbox]`
@@ -68,6 +85,42 @@ impl Config {
             entry_bytes_max: FILE_BYTES_MAX,
             ..WatcherConfig::new(&self.host.bots_dir)
         }
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Everything but the text, which may have secrets in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            text,
+            host,
+            limits,
+            supervision,
+            rollout,
+            queue,
+            outbox,
+            connectors,
+            bots,
+            logs,
+            admin,
+            warnings,
+        } = self;
+        f.debug_struct("Config")
+            .field("path", path)
+            .field("text", &format_args!("[{} bytes]", text.len()))
+            .field("host", host)
+            .field("limits", limits)
+            .field("supervision", supervision)
+            .field("rollout", rollout)
+            .field("queue", queue)
+            .field("outbox", outbox)
+            .field("connectors", connectors)
+            .field("bots", bots)
+            .field("logs", logs)
+            .field("admin", admin)
+            .field("warnings", warnings)
+            .finish()
     }
 }
 
@@ -143,6 +196,17 @@ pub struct QueueConfig {
     pub durability: Durability,
 }
 
+impl QueueConfig {
+    /// Returns how much may wait.
+    pub fn bounds(&self) -> QueueBounds {
+        QueueBounds {
+            events_max: self.max_events.get() as usize,
+            bytes_max: self.max_bytes.0,
+            events_per_bot_max: self.max_events_per_bot.get() as usize,
+        }
+    }
+}
+
 impl Default for QueueConfig {
     fn default() -> Self {
         Self {
@@ -173,6 +237,13 @@ pub struct OutboxConfig {
     pub on_uncertain: OnUncertain,
     /// Which of two sends to different conversations leaves first. Default: `priority`.
     pub order: Order,
+}
+
+impl OutboxConfig {
+    /// Returns how one outbox behaves.
+    pub fn settings(&self) -> OutboxSettings {
+        OutboxSettings { len_max: self.max_len.get() as usize, overflow: self.overflow, order: self.order }
+    }
 }
 
 impl Default for OutboxConfig {

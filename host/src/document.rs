@@ -9,19 +9,19 @@
 //!
 //! Any string may hold `${NAME}`, which stands for that environment variable, and `$${`, which stands for `${`. Where a
 //! [`Secret`](crate::secret::Secret) is expected, `{ file = "PATH" }` stands for what that file holds. Nothing that was filled in
-//! appears in a message.
+//! appears in a message. Variables may also override keys; see [`Document::overridden`].
 
 mod depth;
 mod fault;
 mod fill;
+mod overrides;
 mod place;
 mod reader;
+mod variables;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,12 +33,14 @@ use crate::id::NameError;
 use crate::secret::Secret;
 
 use self::fault::{Context, Fault};
+use self::overrides::Overrides;
 use self::place::Lines;
 use self::reader::Reader;
 
 pub(crate) use self::fault::nearest;
 pub(crate) use self::place::At;
 pub use self::place::{Place, Placed};
+pub use self::variables::Variables;
 
 /// Largest configuration file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -105,21 +107,31 @@ fn lines(mistakes: &[Mistake]) -> String {
 /// For a key the path is that of its table; for one of a few words, that of the key.
 pub(crate) type Planned = fn(path: &[&str], kind: Option<&str>, name: &str) -> bool;
 
-/// Looks up an environment variable.
-pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
-
 /// A text that parsed.
 pub(crate) struct Document<'t> {
     path: Arc<Path>,
     text: &'t str,
     lines: Lines,
     root: DeValue<'t>,
-    variables: Variables<'t>,
+    variables: &'t Variables,
+    overrides: Overrides<'t>,
     planned: Planned,
     /// What was filled in, so that no message shows it.
     hidden: RefCell<Vec<Secret>>,
     /// By the place they are about, so that a second reading does not repeat them.
     warnings: RefCell<BTreeMap<usize, String>>,
+    /// The secrets that stand in the text word for word, by their first byte.
+    literals: RefCell<BTreeMap<usize, Literal>>,
+    /// What stands for a secret's file that is not read. None: it is read.
+    in_place_of_files: Option<&'static str>,
+}
+
+/// A secret that stands in a text word for word.
+pub(crate) struct Literal {
+    /// The byte after the string that it is.
+    pub(crate) end: usize,
+    /// The secret.
+    pub(crate) secret: Secret,
 }
 
 impl<'t> Document<'t> {
@@ -131,7 +143,7 @@ impl<'t> Document<'t> {
     pub(crate) fn parse(
         text: &'t str,
         path: &Path,
-        variables: Variables<'t>,
+        variables: &'t Variables,
         planned: Planned,
     ) -> Result<Self, ConfigError> {
         let mut document = Self {
@@ -140,9 +152,12 @@ impl<'t> Document<'t> {
             lines: Lines::of(text),
             root: DeValue::Table(DeTable::new()),
             variables,
+            overrides: Overrides::default(),
             planned,
             hidden: RefCell::default(),
             warnings: RefCell::default(),
+            literals: RefCell::default(),
+            in_place_of_files: None,
         };
         if let Err(offset) = depth::check(text) {
             let message = format!("nested deeper than {} levels", depth::DEPTH_MAX);
@@ -191,10 +206,23 @@ impl<'t> Document<'t> {
         Err(ConfigError::Mistakes(mistakes.into_iter().map(|(at, message)| self.mistake(at, message)).collect()))
     }
 
-    /// Returns the place of a byte of the text.
+    /// Has this text stand for what a secret's file holds: nothing outside the text is opened.
+    pub(crate) fn without_files(mut self, text: &'static str) -> Self {
+        self.in_place_of_files = Some(text);
+        self
+    }
+
+    /// Returns the secrets that what was read until now has met word for word, by their first byte.
+    pub(crate) fn into_literals(self) -> BTreeMap<usize, Literal> {
+        self.literals.into_inner()
+    }
+
+    /// Returns the place of a byte of the text or of an override.
     pub(crate) fn place(&self, offset: usize) -> Place {
-        let (line, column) = self.lines.position(self.text, offset);
-        Place { path: self.path.clone(), line, column }
+        self.overrides.place(offset).unwrap_or_else(|| {
+            let (line, column) = self.lines.position(self.text, offset);
+            Place::File { path: self.path.clone(), line, column }
+        })
     }
 
     /// Returns a mistake at a byte of the text.
@@ -213,7 +241,8 @@ impl<'t> Document<'t> {
     }
 
     fn syntax(&self, errors: &[toml::de::Error]) -> ConfigError {
-        let mut mistakes: Vec<Mistake> = Vec::new();
+        let mut mistakes = Vec::new();
+        let mut last_line = None;
         for error in errors {
             let span = error.span().unwrap_or(self.text.len()..self.text.len());
             let message = match error.message() {
@@ -222,10 +251,10 @@ impl<'t> Document<'t> {
                 }
                 message => format!("not TOML: {message}"),
             };
-            let mistake = self.mistake(span.start, message);
             // One slip makes the parser complain of much that follows on its line.
-            if mistakes.last().is_none_or(|last| last.place.line != mistake.place.line) {
-                mistakes.push(mistake);
+            let line = self.lines.position(self.text, span.start).0;
+            if last_line.replace(line) != Some(line) {
+                mistakes.push(self.mistake(span.start, message));
             }
         }
         mistakes.truncate(SYNTAX_MISTAKES_MAX);
@@ -243,18 +272,23 @@ impl<'t> Document<'t> {
     }
 }
 
-/// Reads a configuration file as text.
+/// Returns whether a text nests so deep that what is parsed of it may not be taken apart again.
+pub(crate) fn is_too_deep(text: &str) -> bool {
+    depth::check(text).is_err()
+}
+
+/// Reads a configuration file as text. Never waits for a pipe.
 ///
 /// # Errors
 ///
-/// It is not there, cannot be read, is too large, or holds what is not UTF-8.
+/// It is not there, is no ordinary file, cannot be read, is too large, or holds what is not UTF-8.
 pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ConfigError::NotFound(path.to_owned()),
         _ => ConfigError::Unreadable { path: path.to_owned(), source },
     };
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
+    let file = fill::open(path).map_err(unreadable)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge(path.to_owned()));
@@ -263,9 +297,16 @@ pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
         let good = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(&error.as_bytes()[..good]);
         let (line, column) = Lines::of(&text).position(&text, good);
-        let place = Place { path: path.into(), line, column };
+        let place = Place::File { path: path.into(), line, column };
         ConfigError::Mistakes(vec![Mistake { place, message: "is not UTF-8".to_owned() }])
     })
+}
+
+/// Returns as much of a file as is ever read, whatever it is worth; nothing where it is no file that can be read.
+pub(crate) fn read_beginning(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    fill::open(path).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

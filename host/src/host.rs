@@ -114,7 +114,7 @@ impl Host {
         }
         let services = Services { store: store.clone(), metrics: Arc::clone(&metrics), guard: options.guard };
         let (watching, cut_off) = (CancellationToken::new(), CancellationToken::new());
-        let (mut catalogue, watcher) = Watcher::spawn(config.watcher(), watching.clone());
+        let (mut catalogue, _, watcher) = Watcher::spawn(config.watcher(), watching.clone());
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
         let routes: Arc<Routes> = Arc::new(ArcSwap::default());
         let connectors = Connectors::new(ConnectorServices {

@@ -19,6 +19,7 @@ mod document;
 pub mod egress;
 pub mod event;
 pub mod failpoint;
+pub mod generation;
 pub mod grants;
 pub mod host;
 pub mod id;

@@ -15,8 +15,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 pub use self::bot::{BotLog, Stream, StreamWriter};
 use self::format::Lines;
@@ -67,12 +67,36 @@ pub enum InitError {
 pub struct Guard {
     queue: Option<Arc<Queue>>,
     lost: Arc<AtomicU64>,
+    filter: FilterHandle,
 }
 
 impl Guard {
     /// Returns the number of lines that were not written, which goes on counting.
     pub fn lost_lines(&self) -> Arc<AtomicU64> {
         self.lost.clone()
+    }
+
+    /// Returns the handle that changes which lines are written.
+    pub fn filter(&self) -> FilterHandle {
+        self.filter.clone()
+    }
+}
+
+/// Changes which lines of a running log are written. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FilterHandle(reload::Handle<EnvFilter, Registry>);
+
+impl FilterHandle {
+    /// Puts another filter in force, for every line from now on. What a filter leaves out everywhere is decided once for each
+    /// place in the program, so that a place that is left out costs nothing; this has all of them decide anew.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError::Filter`]: the filter before stays. Nothing happens where the log has ended.
+    pub fn set(&self, filter: &str) -> Result<(), InitError> {
+        // It fails only where the subscriber is gone, and nobody logs any more.
+        let _ = self.0.reload(parse(filter)?);
+        Ok(())
     }
 }
 
@@ -105,8 +129,7 @@ pub fn to_writer<W: io::Write + Send + 'static>(
     format: Format,
     writer: W,
 ) -> Result<(impl Subscriber + Send + Sync + use<W>, Guard), InitError> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|source| InitError::Filter { filter: escape(filter).into_owned(), source })?;
+    let (filter, handle) = reload::Layer::new(parse(filter)?);
     let lost = Arc::new(AtomicU64::new(0));
     let queue = match format {
         Format::Off => None,
@@ -116,7 +139,12 @@ pub fn to_writer<W: io::Write + Send + 'static>(
         }
     };
     let lines = queue.clone().map(|queue| Lines::new(format, queue));
-    Ok((tracing_subscriber::registry().with(filter).with(lines), Guard { queue, lost }))
+    let guard = Guard { queue, lost, filter: FilterHandle(handle) };
+    Ok((tracing_subscriber::registry().with(filter).with(lines), guard))
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, InitError> {
+    EnvFilter::try_new(filter).map_err(|source| InitError::Filter { filter: escape(filter).into_owned(), source })
 }
 
 /// Returns the text with every character escaped that could end a line, steer a terminal, or show text in another order
@@ -218,6 +246,35 @@ mod tests {
         let text = logged("info,bot=debug", Format::Text, log);
         assert!(text.contains("kept") && !text.contains("left out"), "{text}");
         assert_eq!(logged("trace", Format::Off, log), "");
+    }
+
+    #[test]
+    fn another_filter_is_in_force_at_once_and_a_bad_one_changes_nothing() {
+        let written = Shared::default();
+        let (subscriber, guard) = to_writer("info", Format::Text, written.clone()).unwrap();
+        let filter = guard.filter();
+        tracing::subscriber::with_default(subscriber, || {
+            let say = |turn: u32| {
+                tracing::debug!(target: "bot", turn, "a detail");
+                tracing::info!(target: "host", turn, "a fact");
+            };
+            say(1);
+            filter.set("warn,bot=debug").unwrap();
+            say(2);
+            assert!(filter.set("bot=loud").is_err());
+            say(3);
+            filter.set("off").unwrap();
+            say(4);
+            filter.set("info").unwrap();
+            say(5);
+        });
+        drop(guard);
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.split("Z ").nth(1).unwrap_or(line).trim()).collect();
+        let expected = ["a fact turn=1", "a detail turn=2", "a detail turn=3", "a fact turn=5"];
+        assert_eq!(lines.len(), expected.len(), "{text}");
+        assert!(lines.iter().zip(expected).all(|(line, expected)| line.ends_with(expected)), "{text}");
+        filter.set("info").unwrap();
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub struct Sender {
     pub status: watch::Receiver<Status>,
     /// How much its platform takes.
     pub limits: PaceLimits,
-    /// How entries are dealt with.
-    pub terms: SendTerms,
+    /// How entries are dealt with, now: those that wait as well as those that come.
+    pub terms: watch::Receiver<SendTerms>,
     /// Where measurements go.
     pub metrics: Arc<Metrics>,
 }
@@ -57,7 +57,7 @@ pub struct Sender {
 /// How entries are dealt with, as the operator chose.
 #[derive(Debug, Clone, Copy)]
 pub struct SendTerms {
-    /// How long an entry is worth delivering, unless it says otherwise.
+    /// How long after its commit an entry is worth delivering, unless it says otherwise.
     pub ttl: Duration,
     /// What becomes of an entry that was perhaps delivered.
     pub on_uncertain: OnUncertain,
@@ -91,6 +91,7 @@ impl Sender {
             pace: Pace::new(self.limits),
             replay: Replay::new(&self.limits),
             status: self.status.clone(),
+            terms: self.terms.clone(),
             fared: HashMap::new(),
             at_work: FuturesUnordered::new(),
             expire_at: Instant::now() + EXPIRE_EVERY,
@@ -105,6 +106,8 @@ impl Sender {
             tokio::select! {
                 Some(tried) = rounds.at_work.next() => rounds.ended(tried),
                 () = work, if !cancel.is_cancelled() => {}
+                // Fixed terms have nobody to change them.
+                Ok(()) = rounds.terms.changed(), if !cancel.is_cancelled() => rounds.expire_at = Instant::now(),
                 // A connector that is gone has said all that it will; the sender is cancelled with it.
                 Ok(()) = rounds.status.changed(), if !cancel.is_cancelled() => {}
                 () = sleep_until(wake), if !cancel.is_cancelled() => {}
@@ -149,7 +152,7 @@ impl Sender {
     /// note that it may be under way.
     async fn prepared(&self, entry: &Entry, action: &Action) -> Result<ResolvedAction, Outcome> {
         let resolved = self.resolved(action).await?;
-        if self.terms.on_uncertain == OnUncertain::Drop {
+        if self.terms().on_uncertain == OnUncertain::Drop {
             self.store.send_begun(entry).await.map_err(|error| later(&error))?;
         }
         Ok(resolved)
@@ -185,7 +188,11 @@ impl Sender {
     }
 
     fn deadline(&self, entry: &Entry) -> Timestamp {
-        entry.expires_at.unwrap_or_else(|| entry.committed_at.saturating_add(self.terms.ttl))
+        entry.expires_at.unwrap_or_else(|| entry.committed_at.saturating_add(self.terms().ttl))
+    }
+
+    fn terms(&self) -> SendTerms {
+        *self.terms.borrow()
     }
 }
 
@@ -196,6 +203,7 @@ struct Rounds<'a> {
     pace: Pace,
     replay: Replay,
     status: watch::Receiver<Status>,
+    terms: watch::Receiver<SendTerms>,
     /// How the entries have fared that were tried and wait.
     fared: HashMap<u64, Attempts>,
     at_work: FuturesUnordered<BoxFuture<'a, Tried>>,
@@ -283,7 +291,7 @@ impl Rounds<'_> {
         let (now, steady) = (Instant::now(), Timestamp::steady());
         let sender = self.sender;
         let mut tries = self.tries(&entry);
-        let terms = Terms { deadline: sender.deadline(&entry), on_uncertain: sender.terms.on_uncertain };
+        let terms = Terms { deadline: sender.deadline(&entry), on_uncertain: sender.terms().on_uncertain };
         let next = tries.failed(error, &terms, steady, fastrand::f64());
         self.fared.insert(entry.id, tries);
         let wait = match next {
@@ -329,7 +337,7 @@ impl Rounds<'_> {
         }
         self.expire_at = now + EXPIRE_EVERY;
         let sender = self.sender;
-        match sender.store.expire_sends(&sender.key, sender.terms.ttl).await {
+        match sender.store.expire_sends(&sender.key, sender.terms().ttl).await {
             Ok(0) => {}
             Ok(count) => {
                 tracing::error!(connector = %sender.key, count, why = "expired", "actions were not delivered in time");
@@ -373,3 +381,6 @@ async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,9 +30,10 @@ pub use catalogue::{
     BotFiles, Catalogue, ComponentFile, DirectoryProblem, EntryFile, FILES_MAX, FileKind, FileProblem,
 };
 pub use file::read_component;
+pub(crate) use hint::{EventSource, Hints};
+pub(crate) use scan::{Sight, identify, sight_of};
 
 use file::Caps;
-use hint::{EventSource, Hints};
 use ledger::Ledger;
 use scan::{Look, Stopped};
 
@@ -110,7 +111,7 @@ impl Watcher {
     pub fn spawn(
         mut config: WatcherConfig,
         cancel: CancellationToken,
-    ) -> (watch::Receiver<Arc<Catalogue>>, JoinHandle<()>) {
+    ) -> (watch::Receiver<Arc<Catalogue>>, Lookout, JoinHandle<()>) {
         // The process may change its working directory later. Without one, a relative path is as good as it gets.
         config.dir = std::path::absolute(&config.dir).unwrap_or(config.dir);
         config.settle = config.settle.min(SETTLE_MAX);
@@ -119,17 +120,37 @@ impl Watcher {
         let ledger = Ledger::new(config.settle, now);
         let (publisher, receiver) = watch::channel(ledger.published());
         let hints = Arc::new(Hints::default());
+        let (answers, answered) = watch::channel(0);
+        let look = Lookout { hints: Arc::clone(&hints), answered };
         let patrol = Patrol {
             events: EventSource::new(config.hints, hints.clone()),
             rescan: Rescan { due_at: now + config.rescan, earliest_at: now, reading: None },
             birth: Birth::Awaited,
+            asked: Asked { newest: 0, begun: 0, answers },
             config,
             hints,
             ledger,
             publisher,
             cancel,
         };
-        (receiver, tokio::spawn(run(patrol)))
+        (receiver, look, tokio::spawn(run(patrol)))
+    }
+}
+
+/// The way to have the directory looked at now. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Lookout {
+    hints: Arc<Hints>,
+    answered: watch::Receiver<u64>,
+}
+
+impl Lookout {
+    /// Has every file read, and returns once what changed has settled and is published, or the watcher has ended. Cancel safe.
+    pub async fn look(&self) {
+        let number = self.hints.ask();
+        let mut answered = self.answered.clone();
+        // An error: the watcher has ended.
+        let _ = answered.wait_for(|answered| *answered >= number).await;
     }
 }
 
@@ -169,8 +190,17 @@ struct Patrol {
     ledger: Ledger,
     rescan: Rescan,
     birth: Birth,
+    asked: Asked,
     publisher: watch::Sender<Arc<Catalogue>>,
     cancel: CancellationToken,
+}
+
+/// Requests to have everything read, by their numbers.
+struct Asked {
+    newest: u64,
+    /// The newest that the rescan under way, or the last one, began after.
+    begun: u64,
+    answers: watch::Sender<u64>,
 }
 
 /// Whether the directory was ever there.
@@ -219,7 +249,14 @@ impl Patrol {
         let Ok(look) = self.look(wanted.rearm, started_at) else { return started_at };
         let now = Instant::now();
         self.ledger.observe(look, now);
-        if self.rescan.begins(wanted.rescan, now) {
+        self.asked.newest = self.asked.newest.max(wanted.asked);
+        let is_asked = self.asked.newest > self.asked.begun;
+        if is_asked {
+            // Somebody waits for it.
+            self.rescan.earliest_at = now;
+        }
+        if self.rescan.begins(wanted.rescan || is_asked, now) {
+            self.asked.begun = self.asked.newest;
             self.ledger.suspect_all();
         }
         self.ledger.settle(now);
@@ -233,7 +270,11 @@ impl Patrol {
         if let Some(catalogue) = self.ledger.publish(now) {
             self.publisher.send_replace(catalogue);
         }
-        self.next_round_at(now)
+        if self.rescan.reading.is_none() && self.ledger.is_at_rest() {
+            let begun = self.asked.begun;
+            self.asked.answers.send_if_modified(|answered| std::mem::replace(answered, begun) != begun);
+        }
+        if self.asked.newest > self.asked.begun { now } else { self.next_round_at(now) }
     }
 
     fn look(&mut self, rearm: bool, now: Instant) -> Result<Look, Stopped> {

@@ -42,7 +42,7 @@ impl Watched {
         config.settle = Duration::from_millis(100);
         change(&mut config);
         let cancel = CancellationToken::new();
-        let (catalogues, task) = Watcher::spawn(config, cancel.clone());
+        let (catalogues, _, task) = Watcher::spawn(config, cancel.clone());
         Self { root, catalogues, cancel, task }
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::de::{self, MapAccess, SeqAccess};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::action::Priority;
@@ -17,6 +17,7 @@ use crate::grants::{Grants, Reach, SharedReach};
 use crate::id::{BotName, ConnectorName, TenantName};
 use crate::limits::{Limits, LimitsPatch};
 use crate::secret::Secret;
+use crate::supervision::Restart;
 
 /// Longest file name of a component, in bytes: the most that file systems take.
 const FILE_NAME_BYTES_MAX: usize = 255;
@@ -33,6 +34,8 @@ pub struct BotEntry {
     /// Its share of what bots take turns for: `critical` has 8 turns where `high` has 4, `normal` 2 and `low` 1, and none of them
     /// ever waits for good. Default: `normal`.
     pub priority: Priority,
+    /// When it is started again after it ended. Default: as `[supervisor] restart` says.
+    pub restart: Option<Restart>,
     /// The connectors that it hears and speaks through. Default: all shared ones.
     pub reach: Reach,
     /// What it is told about itself, as JSON. Dates are strings as RFC 3339 has them. Default: nothing.
@@ -54,6 +57,7 @@ impl BotEntry {
             tenant: default_tenant(),
             enabled: true,
             priority: Priority::default(),
+            restart: None,
             reach: Reach::all(),
             settings: Map::new(),
             secrets: BTreeMap::new(),
@@ -121,6 +125,12 @@ impl fmt::Display for ComponentName {
     }
 }
 
+impl Serialize for ComponentName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 impl<'de> Deserialize<'de> for ComponentName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
@@ -140,6 +150,7 @@ pub(crate) struct Declaration<C> {
     enabled: bool,
     #[serde(default)]
     priority: Priority,
+    restart: Option<Restart>,
     #[serde(default)]
     connectors: Connectors<C>,
     #[serde(default)]
@@ -177,6 +188,7 @@ impl<C> Declaration<C> {
             tenant: self.tenant,
             enabled: self.enabled,
             priority: self.priority,
+            restart: self.restart,
             reach: self.connectors.reach(),
             settings: self.settings,
             secrets: self.secrets,

@@ -91,7 +91,7 @@ impl Claims {
     }
 
     fn take(&mut self, mut wanted: Vec<(String, &Placed<ConnectorConfig>)>) -> Result<(), ConfigError> {
-        wanted.sort_by_key(|(_, connector)| (connector.place.line, connector.place.column));
+        wanted.sort_by(|(_, one), (_, other)| one.place.cmp(&other.place));
         let before = self.0.len();
         let mut mistakes = Vec::new();
         for (holder, connector) in wanted {

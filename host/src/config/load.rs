@@ -2,20 +2,21 @@
 //!
 //! ```text
 //! CONFIG.toml ─► Document ─► Root ─► Config         what single values say, then what holds between them
+//!  BOTHOST__… ──────┘                              environment variables, which override what the file says
 //! NAME.toml ───► Document ─► Declaration ─► BotFile         against a Config, which it does not change
 //! ```
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::bot::manifest::{BotEntry, Connectors, Declaration, NoConnector};
 use crate::connector::ConnectorConfig;
-use crate::document::{At, Document, Variables, nearest, read_text};
+use crate::document::{At, Document, Literal, Variables, nearest, read_text};
 use crate::id::{BotName, ConnectorName};
 use crate::limits::{Limits, LimitsPatch};
+use crate::supervision::{RolloutPolicy, Supervision};
 
 use super::{
     AdminConfig, BotFile, Claims, Config, ConfigError, HostConfig, LogsConfig, Mistake, OutboxConfig, Placed,
@@ -28,6 +29,8 @@ use super::{
 struct Root {
     host: HostConfig,
     limits: LimitsPatch,
+    supervisor: Supervision,
+    rollout: RolloutPolicy,
     queue: QueueConfig,
     outbox: OutboxConfig,
     connectors: BTreeMap<ConnectorName, At<ConnectorConfig>>,
@@ -52,7 +55,7 @@ impl Config {
     ///
     /// Those of [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        Self::parse_with(text, path, &variable)
+        Self::parse_with(text, path, &Variables::of_process())
     }
 
     /// Reads one bot's own file, `NAME.toml` in the bots' directory, beside this configuration. To know that it takes no
@@ -62,11 +65,6 @@ impl Config {
     ///
     /// Those of [`Config::load`], and that this configuration has an entry for the bot already. They reject this bot only.
     pub fn load_bot(&self, name: &BotName, path: &Path) -> Result<BotFile, ConfigError> {
-        // Asked before it is opened, since opening a pipe waits for its other end, and the directory is others' to write to.
-        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-            let source = std::io::Error::other("it is no ordinary file");
-            return Err(ConfigError::Unreadable { path: path.to_owned(), source });
-        }
         self.parse_bot(name, &read_text(path)?, path)
     }
 
@@ -76,12 +74,12 @@ impl Config {
     ///
     /// Those of [`Config::load_bot`].
     pub fn parse_bot(&self, name: &BotName, text: &str, path: &Path) -> Result<BotFile, ConfigError> {
-        self.parse_bot_with(name, text, path, &variable)
+        self.parse_bot_with(name, text, path, &Variables::of_process())
     }
 
     /// [`Config::parse`] with an environment of the caller's.
-    pub(super) fn parse_with(text: &str, path: &Path, variables: Variables<'_>) -> Result<Self, ConfigError> {
-        let document = Document::parse(text, path, variables, planned::in_config)?;
+    pub(super) fn parse_with(text: &str, path: &Path, variables: &Variables) -> Result<Self, ConfigError> {
+        let document = Document::parse(text, path, variables, planned::in_config)?.overridden()?;
         let root: Root = document.read()?;
         let mut mistakes = Vec::new();
         let mut bots = BTreeMap::new();
@@ -92,7 +90,7 @@ impl Config {
             bots.insert(name, Placed { value, place });
         }
         if !mistakes.is_empty() {
-            mistakes.sort_by_key(|mistake: &Mistake| (mistake.place.line, mistake.place.column));
+            mistakes.sort_by(|one: &Mistake, other| one.place.cmp(&other.place));
             return Err(ConfigError::Mistakes(mistakes));
         }
         let mut host = root.host;
@@ -100,8 +98,11 @@ impl Config {
         host.bots_dir = document.directory().join(&host.bots_dir);
         let config = Self {
             path: path.to_owned(),
+            text: text.into(),
             host,
             limits: root.limits.apply(&Limits::default()),
+            supervision: root.supervisor,
+            rollout: root.rollout,
             queue: root.queue,
             outbox: root.outbox,
             connectors: placed(&document, root.connectors),
@@ -120,7 +121,7 @@ impl Config {
         name: &BotName,
         text: &str,
         path: &Path,
-        variables: Variables<'_>,
+        variables: &Variables,
     ) -> Result<BotFile, ConfigError> {
         let document = Document::parse(text, path, variables, planned::in_bot_file)?;
         let declaration: Declaration<ConnectorConfig> = document.read()?;
@@ -143,8 +144,31 @@ impl Config {
     }
 }
 
-fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name)
+/// Whose text it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The host's configuration.
+    Host,
+    /// A bot's own file.
+    Bot,
+}
+
+/// Returns the secrets that stand word for word in a text, by their first byte. Opens no file; a variable that is not set does no
+/// harm.
+///
+/// # Errors
+///
+/// The text is not good. Then nobody can say what in it is a secret.
+pub(crate) fn literal_secrets(text: &str, form: Form) -> Result<BTreeMap<usize, Literal>, ConfigError> {
+    // A number, which may stand for most of what somebody leaves to a variable.
+    let variables = Variables::of_process().or("1");
+    let planned = if form == Form::Host { planned::in_config } else { planned::in_bot_file };
+    let document = Document::parse(text, Path::new(""), &variables, planned)?.without_files("1");
+    match form {
+        Form::Host => drop(document.read::<Root>()?),
+        Form::Bot => drop(document.read::<Declaration<ConnectorConfig>>()?),
+    }
+    Ok(document.into_literals())
 }
 
 fn placed<K: Ord, T>(document: &Document<'_>, values: BTreeMap<K, At<T>>) -> BTreeMap<K, Placed<T>> {

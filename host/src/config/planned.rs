@@ -8,7 +8,7 @@ const CONNECTORS: [&str; 6] = ["webhook", "discord", "qq", "matrix", "slack", "i
 /// [`Planned`](crate::document::Planned).
 pub(super) fn in_config(path: &[&str], kind: Option<&str>, name: &str) -> bool {
     match path {
-        [] => ["supervisor", "rollout", "alerts", "vitals", "cluster"].contains(&name),
+        [] => ["alerts", "vitals", "cluster"].contains(&name),
         ["logs"] => ["dir", "max_file", "keep_days", "max_total", "compress"].contains(&name),
         ["bots", _, path @ ..] => in_bot_file(path, kind, name),
         path => in_connectors(path, kind, name),
@@ -17,10 +17,7 @@ pub(super) fn in_config(path: &[&str], kind: Option<&str>, name: &str) -> bool {
 
 /// Returns whether `name` is planned for a bot's own file.
 pub(super) fn in_bot_file(path: &[&str], kind: Option<&str>, name: &str) -> bool {
-    match path {
-        [] => name == "restart",
-        path => in_connectors(path, kind, name),
-    }
+    in_connectors(path, kind, name)
 }
 
 fn in_connectors(path: &[&str], kind: Option<&str>, name: &str) -> bool {

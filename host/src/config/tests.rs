@@ -1,4 +1,3 @@
-use std::ffi::OsString;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -10,6 +9,10 @@ use crate::connector::onebot::{OneBotConfig, Transport};
 use crate::connector::{ConnectorConfig, PaceChoice};
 use crate::grants::{DirGrant, Reach, SharedReach};
 use crate::limits::{InstanceMode, LimitsPatch};
+use crate::supervision::{BreakerPolicy, Restart};
+
+mod adopting;
+mod overrides;
 
 /// Every key that there is, each with a value that is not its default.
 const FULL: &str = include_str!("tests/full.toml");
@@ -17,16 +20,16 @@ const FULL: &str = include_str!("tests/full.toml");
 /// The same for a bot's own file.
 const FULL_BOT: &str = include_str!("tests/full_bot.toml");
 
-fn variable(name: &str) -> Option<OsString> {
-    matches!(name, "TOKEN" | "API_KEY").then(|| "hunter2".into())
+fn variables() -> Variables {
+    [("TOKEN", "hunter2"), ("API_KEY", "hunter2"), ("EMPTY", "")].into_iter().collect()
 }
 
 fn read(text: &str) -> Result<Config, ConfigError> {
-    Config::parse_with(text, Path::new("etc/c.toml"), &variable)
+    Config::parse_with(text, Path::new("etc/c.toml"), &variables())
 }
 
 fn read_bot(config: &Config, name: &str, text: &str) -> Result<BotFile, ConfigError> {
-    config.parse_bot_with(&name.parse().unwrap(), text, Path::new("etc/bots/b.toml"), &variable)
+    config.parse_bot_with(&name.parse().unwrap(), text, Path::new("etc/bots/b.toml"), &variables())
 }
 
 /// Checks what is said of a bad configuration.
@@ -76,7 +79,11 @@ fn an_empty_file_is_the_documented_defaults() {
     assert!(config.connectors.is_empty() && config.bots.is_empty() && config.warnings.is_empty());
     assert_eq!((config.logs.level.as_str(), config.logs.stderr), ("info", StderrFormat::Text));
     assert_eq!(config.admin, AdminConfig { listen: None, token: None });
-    assert_eq!(config, read("[host]\n[limits]\n[queue]\n[outbox]\n[connectors]\n[bots]\n[logs]\n[admin]\n").unwrap());
+    assert_eq!(config.supervision, Supervision::default());
+    assert_eq!(config.rollout, RolloutPolicy::default());
+    let sections = "[host]\n[limits]\n[supervisor]\n[supervisor.breaker]\n[rollout]\n[queue]\n[outbox]\n[connectors]\n[bots]\n\
+                    [logs]\n[admin]\n";
+    assert_eq!(Config { text: "".into(), ..read(sections).unwrap() }, config);
 }
 
 #[test]
@@ -91,6 +98,25 @@ fn every_section_reads_as_written() {
         instances: NonZeroU32::new(2000),
     };
     assert_eq!(config.host, expected);
+    let expected = Supervision {
+        restart: Restart::Always,
+        max_restarts: 20,
+        within: Duration::from_secs(600),
+        backoff_initial: Duration::from_secs(1),
+        backoff_max: Duration::from_secs(60),
+        jitter: 0.5,
+        healthy_after: Duration::from_secs(120),
+        breaker: BreakerPolicy {
+            failures: at_least_one(8),
+            within: Duration::from_secs(120),
+            open_for: Duration::from_secs(30),
+            probes: at_least_one(3),
+        },
+    };
+    assert_eq!(config.supervision, expected);
+    let expected =
+        RolloutPolicy { probation: Duration::from_secs(120), max_fault_ratio: 1.0, min_events: at_least_one(10) };
+    assert_eq!(config.rollout, expected);
     let expected = QueueConfig {
         max_events: at_least_one(5000),
         max_bytes: ByteSize(64 << 20),
@@ -151,7 +177,7 @@ fn every_connector_reads_as_written() {
         stall_timeout: Duration::from_secs(50),
     });
     assert_eq!(connector("qq").value, expected);
-    assert_eq!(connector("tg").place.to_string(), "etc/c.toml:51:1");
+    assert_eq!(connector("tg").place.to_string(), "etc/c.toml:71:1");
 }
 
 #[test]
@@ -182,6 +208,7 @@ fn a_bots_entry_reads_the_same_from_either_file() {
     assert_eq!(of_config.component.as_str(), "shop-2.wasm");
     assert_eq!((of_config.tenant.as_str(), of_config.enabled), ("acme", false));
     assert_eq!(of_config.priority, Priority::High);
+    assert_eq!(of_config.restart, Some(Restart::Never));
     let tg = SharedReach::Named(["tg".parse().unwrap()].into());
     assert_eq!(of_config.reach, Reach { shared: tg, own: [].into() });
     assert_eq!(
@@ -271,23 +298,19 @@ fn a_misspelt_name_is_told_with_the_nearest() {
     check(
         "[colours]",
         &[
-            "1:2: unknown section `[colours]`; there are `host`, `limits`, `queue`, `outbox`, `connectors`, `bots`, `logs`, `admin`",
+            "1:2: unknown section `[colours]`; there are `host`, `limits`, `supervisor`, `rollout`, `queue`, `outbox`, `connectors`, `bots`, \
+             `logs`, `admin`",
         ],
     );
 }
 
 #[test]
 fn what_is_not_there_yet_is_told_apart_from_a_slip() {
-    for section in ["supervisor", "rollout", "alerts", "vitals", "cluster"] {
+    for section in ["alerts", "vitals", "cluster"] {
         check(&format!("[{section}]"), &[&format!("1:2: `[{section}]` is not there yet")]);
     }
-    check("[supervisor.breaker]\nfailures = 5", &["1:2: `[supervisor]` is not there yet"]);
-    for (section, keys) in
-        [("logs", &["dir", "max_file", "keep_days", "max_total", "compress"][..]), ("bots.b", &["restart"])]
-    {
-        for key in keys {
-            check(&format!("[{section}]\n{key} = 1"), &[&format!("2:1: `{key}` in [{section}] is not there yet")]);
-        }
+    for key in ["dir", "max_file", "keep_days", "max_total", "compress"] {
+        check(&format!("[logs]\n{key} = 1"), &[&format!("2:1: `{key}` in [logs] is not there yet")]);
     }
     for kind in ["webhook", "discord", "qq", "matrix", "slack", "irc"] {
         let expected = format!("2:8: `{kind}` is not there yet; there are `console`, `onebot`, `telegram`");
@@ -297,7 +320,6 @@ fn what_is_not_there_yet_is_told_apart_from_a_slip() {
         "[connectors.c]\ntype = \"telegram\"\ntoken = \"t\"\nmode = \"webhook\"\nproxy = 1",
         &["4:8: `webhook` is not there yet; there is `poll`", "5:1: `proxy` in [connectors.c] is not there yet"],
     );
-    check_bot("restart = 1", &["1:1: `restart` is not there yet"]);
 }
 
 #[test]
@@ -427,6 +449,60 @@ fn two_connectors_share_neither_a_token_nor_an_address() {
 }
 
 #[test]
+fn f053_a_telegram_token_that_stands_in_one_file_twice_is_refused_with_both_places() {
+    check(
+        "[connectors.a]\ntype = \"telegram\"\ntoken = \"1:s3cret\"\n\n[connectors.b]\ntype = \"telegram\"\ntoken = \"1:s3cret\"\n",
+        &["5:1: connector `b` has the Telegram token of connector `a` at 1:1"],
+    );
+}
+
+#[test]
+fn f054_a_secret_that_is_missing_is_a_mistake_and_never_empty() {
+    check("[admin]\ntoken = \"${MISSING}\"", &["2:9: `admin.token`: the environment variable `MISSING` is not set"]);
+    check("[admin]\ntoken = \"${EMPTY}\"", &["2:9: `admin.token`: the environment variable `EMPTY` is empty"]);
+    check("[admin]\ntoken = \"\"", &["2:9: `admin.token`: a secret must not be empty"]);
+    check("[bots.a]\nsecrets = { KEY = \"\" }", &["2:19: `bots.a.secrets.KEY`: a secret must not be empty"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    let error = |text: &str| Config::parse_with(text, &path, &variables()).unwrap_err().to_string();
+    let text = "[admin]\ntoken = { file = \"token\" }";
+    assert!(error(text).contains("c.toml:2:9: `admin.token`: the secret's file"), "{}", error(text));
+    std::fs::write(dir.path().join("token"), "\n").unwrap();
+    assert!(error(text).ends_with("cannot be read: it is empty"), "{}", error(text));
+}
+
+#[cfg(unix)]
+#[test]
+fn f054_a_secret_file_that_others_may_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (file, path) = (dir.path().join("token"), dir.path().join("c.toml"));
+    std::fs::write(&file, "s3cret").unwrap();
+    for (mode, warnings) in [(0o644, 1), (0o600, 0)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let config = Config::parse_with("[admin]\ntoken = { file = \"token\" }", &path, &variables()).unwrap();
+        assert_eq!(config.warnings.len(), warnings, "{:?}", config.warnings);
+        let is_told = |warning: &String| warning.contains("c.toml:2:9: ") && warning.contains("chmod 600");
+        assert!(config.warnings.iter().all(is_told) && !config.warnings.concat().contains("s3cret"));
+    }
+}
+
+#[test]
+fn f059_a_file_that_is_large_or_deep_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    for (text, expected) in [
+        ("#".repeat((1 << 20) + 1), "larger than 1MiB"),
+        (format!("x = {}", "[".repeat(10_000)), "nested deeper than 64 levels"),
+        (format!("[{}]", vec!["a"; 10_000].join(".")), "nested deeper than 64 levels"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = Config::load(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn log_levels_are_not_taken_for_parts_of_the_program() {
     for good in ["info", "off", "info,bothost::connector=debug", "bothost=trace", "warn,hyper=off,bothost=info"] {
         assert_eq!(good.parse::<LogLevel>().map(|level| level.to_string()), Ok(good.to_owned()));
@@ -444,9 +520,10 @@ fn a_configuration_prints_without_its_secrets() {
 
 #[test]
 fn what_only_moved_did_not_change() {
-    assert_eq!(read(FULL).unwrap(), read(&format!("# A comment.\n\n{FULL}")).unwrap());
-    assert_eq!(read(FULL).unwrap(), read(&FULL.replace('\n', "\r\n")).unwrap());
-    assert_eq!(read(FULL).unwrap(), read(FULL.trim_end()).unwrap());
+    let read = |text: &str| Config { text: "".into(), ..read(text).unwrap() };
+    assert_eq!(read(FULL), read(&format!("# A comment.\n\n{FULL}")));
+    assert_eq!(read(FULL), read(&FULL.replace('\n', "\r\n")));
+    assert_eq!(read(FULL), read(FULL.trim_end()));
 }
 
 #[test]
@@ -469,8 +546,9 @@ fn assert_sound(text: &str, result: Result<(), ConfigError>) {
     let Err(ConfigError::Mistakes(mistakes)) = result else { return };
     assert!(!mistakes.is_empty());
     for Mistake { place, message } in mistakes {
-        let line = text.split('\n').nth(place.line - 1).expect("a line of the text");
-        assert!(place.column <= line.chars().count() + 1, "{place}: {message}");
+        let Place::File { line, column, .. } = place else { panic!("{place}") };
+        let found = text.split('\n').nth(line - 1).expect("a line of the text");
+        assert!(column <= found.chars().count() + 1, "{line}:{column}: {message}");
         assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
     }
 }

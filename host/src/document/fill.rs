@@ -1,10 +1,12 @@
-//! What a configuration takes from outside its text: environment variables and files of secrets.
+//! What a configuration takes from outside its text: environment variables and files of secrets. Opens every file that is read.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
 
 /// Largest file of a secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -52,9 +54,40 @@ pub(super) fn fill<'r>(raw: &'r str, variable: &dyn Fn(&str) -> Option<OsString>
     Ok(Cow::Owned(filled))
 }
 
+/// Returns whether a text is made of nothing but what is filled in: `${NAME}`, once or more.
+pub(super) fn is_reference(raw: &str) -> bool {
+    let mut rest = raw;
+    while let Some((name, after)) = rest.strip_prefix("${").and_then(|rest| rest.split_once('}')) {
+        if !is_name(name) {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty() && !raw.is_empty()
+}
+
 fn is_name(name: &str) -> bool {
     let begins_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     begins_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Opens a file to read it. Never waits for the other end of a pipe.
+///
+/// # Errors
+///
+/// What the system says, or that it is no ordinary file.
+pub(super) fn open(path: &Path) -> io::Result<fs::File> {
+    let ordinary = |metadata: fs::Metadata| match metadata.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no ordinary file")),
+    };
+    // Asked before it is opened, because opening some devices does something.
+    ordinary(fs::metadata(path)?)?;
+    // `NONBLOCK` for what may have taken its place since.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    ordinary(file.metadata()?)?;
+    Ok(file)
 }
 
 /// What a file of a secret holds.
@@ -71,11 +104,7 @@ pub(super) struct SecretFile {
 ///
 /// Why it cannot be used: missing, no ordinary file, too large, empty, not UTF-8.
 pub(super) fn read_secret(path: &Path) -> io::Result<SecretFile> {
-    // Asked before it is opened, since opening a pipe waits for its other end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no ordinary file"));
-    }
-    let file = fs::File::open(path)?;
+    let file = open(path)?;
     let is_exposed = is_exposed(&file.metadata()?);
     let mut text = String::new();
     file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
@@ -129,6 +158,16 @@ mod tests {
             ("é${TOKEN}é", "és3creté"),
         ] {
             assert_eq!(fill(raw, &variable).as_deref(), Ok(expected), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_reference_has_no_letter_of_its_own() {
+        for reference in ["${TOKEN}", "${A}${B_2}"] {
+            assert!(is_reference(reference), "{reference}");
+        }
+        for other in ["", "x", "$${TOKEN}", "1:${TOKEN}", "${TOKEN} ", "${A-B}", "${", "${}"] {
+            assert!(!is_reference(other), "{other}");
         }
     }
 

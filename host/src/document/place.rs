@@ -1,4 +1,4 @@
-//! Where in a file something stands.
+//! Where something stands: in a file, or in the environment.
 
 use std::fmt;
 use std::path::Path;
@@ -7,20 +7,32 @@ use std::sync::Arc;
 use serde::de::{self, SeqAccess};
 use serde::{Deserialize, Deserializer};
 
-/// A place in a file. Prints as `FILE:LINE:COLUMN`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The file, as it was named.
-    pub path: Arc<Path>,
-    /// Counted from 1.
-    pub line: usize,
-    /// In characters, counted from 1.
-    pub column: usize,
+/// Where something stands. Prints as `FILE:LINE:COLUMN` or as the variable's name. Of one file, what stands earlier is less.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In a file.
+    File {
+        /// The file, as it was named.
+        path: Arc<Path>,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+    },
+    /// In an environment variable that overrides a key.
+    Variable {
+        /// Its name.
+        name: Arc<str>,
+    },
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.path.display(), self.line, self.column)
+        match self {
+            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            // Whoever starts the process names its variables; a terminal is not theirs to steer.
+            Self::Variable { name } => write!(f, "{}", name.escape_debug()),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads a parsed text into whatever derives `Deserialize`, and keeps the place of what cannot be read. Beyond what TOML offers:
 //!
 //! - The key `type` of a table comes first, wherever it stands, so that the rest can be read as what it says.
-//! - Strings are filled in from the environment; a [`Secret`] may also come from a file.
+//! - Strings are filled in from the environment; a [`Secret`] may also come from a file, and is never empty.
 //! - An [`At`] also gets the place of its value.
 //! - A date reads as the string that it is written as.
 
@@ -18,7 +18,7 @@ use toml::de::{DeArray, DeFloat, DeInteger, DeString, DeTable, DeValue};
 use crate::secret::Secret;
 
 use super::fault::Fault;
-use super::{At, Document, fill};
+use super::{At, Document, Literal, fill};
 
 /// The key that says what the rest of its table is.
 const KIND: &str = "type";
@@ -31,24 +31,30 @@ pub(super) struct Reader<'r, 't> {
     skipped: &'r BTreeSet<usize>,
     value: &'r DeValue<'t>,
     at: usize,
+    end: usize,
 }
 
 impl<'r, 't> Reader<'r, 't> {
     /// Returns a reader of the whole document that leaves out what begins at `skipped`.
     pub(super) fn new(document: &'r Document<'t>, skipped: &'r BTreeSet<usize>) -> Self {
-        Self { document, skipped, value: &document.root, at: 0 }
+        Self { document, skipped, value: &document.root, at: 0, end: document.text.len() }
     }
 
     fn of(self, value: &'r Spanned<DeValue<'t>>) -> Self {
-        Self { value: value.get_ref(), at: value.span().start, ..self }
+        let span = value.span();
+        Self { value: value.get_ref(), at: span.start, end: span.end, ..self }
     }
 
     /// Has `read` make something of a string; if it cannot, nothing that was filled in shows.
     fn filled<V>(self, raw: &str, read: impl FnOnce(&str) -> Result<V, Fault>) -> Result<V, Fault> {
+        // What a variable holds is not looked into again.
+        if self.document.overrides.contain(self.at) {
+            return read(raw);
+        }
         let variable = |name: &str| {
-            let value = (self.document.variables)(name)?;
+            let value = self.document.variables.get(name)?;
             value.to_str().into_iter().for_each(|text| self.hide(text));
-            Some(value)
+            Some(value.to_owned())
         };
         match fill::fill(raw, &variable).map_err(Fault::other)? {
             Cow::Borrowed(text) => read(text),
@@ -64,10 +70,36 @@ impl<'r, 't> Reader<'r, 't> {
         }
     }
 
+    /// Returns what was written for a number, a truth value or a date that an override holds, which may be meant as a text.
+    fn written(self) -> Option<&'t str> {
+        let is_text = matches!(self.value, DeValue::String(_) | DeValue::Array(_) | DeValue::Table(_));
+        if is_text { None } else { self.document.overrides.written(self.at) }
+    }
+
     /// Returns the text of a secret.
     fn secret(self) -> Result<String, Fault> {
+        let text = self.secret_text()?;
+        if text.is_empty() {
+            return Err(Fault::other("a secret must not be empty"));
+        }
+        if self.document.overrides.contain(self.at) {
+            self.hide(&text);
+        }
+        Ok(text)
+    }
+
+    fn secret_text(self) -> Result<String, Fault> {
+        if let Some(text) = self.written() {
+            return Ok(text.to_owned());
+        }
         match self.value {
-            DeValue::String(raw) => self.filled(raw, |text| Ok(text.to_owned())),
+            DeValue::String(raw) => {
+                if !fill::is_reference(raw) {
+                    let literal = Literal { end: self.end, secret: Secret::new(raw.as_ref()) };
+                    self.document.literals.borrow_mut().insert(self.at, literal);
+                }
+                self.filled(raw, |text| Ok(text.to_owned()))
+            }
             DeValue::Table(table) => match table.get("file").map(Spanned::get_ref) {
                 Some(DeValue::String(file)) if table.len() == 1 => self.secret_file(file),
                 _ => Err(Fault::mismatch("another table", "a string or `{ file = \"PATH\" }`")),
@@ -77,6 +109,9 @@ impl<'r, 't> Reader<'r, 't> {
     }
 
     fn secret_file(self, raw: &str) -> Result<String, Fault> {
+        if let Some(text) = self.document.in_place_of_files {
+            return Ok(text.to_owned());
+        }
         let path: PathBuf = self.filled(raw, |file| Ok(self.document.directory().join(file)))?;
         let file = fill::read_secret(&path).map_err(|error| {
             Fault::other(format_args!("the secret's file `{}` cannot be read: {error}", path.display()))
@@ -124,6 +159,17 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
             DeValue::Array(array) => self.array(array, visitor),
             DeValue::Table(table) => self.table(table, visitor),
         }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.written() {
+            Some(text) => visitor.visit_str(text),
+            None => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_str(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -175,7 +221,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple map identifier
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct seq tuple map identifier
         ignored_any
     }
 }

@@ -40,8 +40,8 @@ fn talkative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Talk>,
     Err(de::Error::custom(format!("`{}` is wrong", talk.text)))
 }
 
-fn variable(name: &str) -> Option<OsString> {
-    (name == "TOKEN").then(|| "hunter2".into())
+fn variables() -> Variables {
+    [("TOKEN", "hunter2")].into_iter().collect()
 }
 
 fn planned(path: &[&str], _: Option<&str>, name: &str) -> bool {
@@ -49,7 +49,7 @@ fn planned(path: &[&str], _: Option<&str>, name: &str) -> bool {
 }
 
 fn read(text: &str) -> Result<Sample, ConfigError> {
-    Document::parse(text, Path::new("c.toml"), &variable, planned)?.read()
+    Document::parse(text, Path::new("c.toml"), &variables(), planned)?.read()
 }
 
 #[track_caller]
@@ -117,7 +117,8 @@ fn a_secret_comes_from_the_text_the_environment_or_a_file() {
     {
         let text = format!("secret = {value}");
         let path = dir.path().join("c.toml");
-        let document = Document::parse(&text, &path, &variable, planned).unwrap();
+        let variables = variables();
+        let document = Document::parse(&text, &path, &variables, planned).unwrap();
         let sample: Sample = document.read().unwrap();
         assert_eq!(sample.secret.unwrap().expose(), expected);
     }
@@ -133,7 +134,8 @@ fn a_secret_file_that_others_may_read_is_warned_of_once() {
     let text = "number = 1\nsecret = { file = \"token\" }\n";
     for (mode, warnings) in [(0o600, 0), (0o640, 1), (0o604, 1)] {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        let document = Document::parse(text, &path, &variable, planned).unwrap();
+        let variables = variables();
+        let document = Document::parse(text, &path, &variables, planned).unwrap();
         document.read::<Sample>().unwrap();
         document.read::<Sample>().unwrap();
         let found = document.warnings();
@@ -282,8 +284,9 @@ proptest! {
         if let Err(ConfigError::Mistakes(mistakes)) = read(&text) {
             prop_assert!(!mistakes.is_empty());
             for Mistake { place, message } in mistakes {
-                let line = text.split('\n').nth(place.line - 1).expect("a line of the text");
-                prop_assert!(place.column <= line.chars().count() + 1);
+                let Place::File { line, column, .. } = place else { panic!("{place}") };
+                let line = text.split('\n').nth(line - 1).expect("a line of the text");
+                prop_assert!(column <= line.chars().count() + 1);
                 prop_assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
             }
         }

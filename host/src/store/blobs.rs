@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
 use super::engine::Blobs;
+use crate::id::ContentHash;
 
 /// The name of a content: its SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +26,12 @@ impl BlobId {
     /// Returns the name of a content.
     pub fn of(content: &[u8]) -> Self {
         Self(Sha256::digest(content).into())
+    }
+}
+
+impl From<ContentHash> for BlobId {
+    fn from(hash: ContentHash) -> Self {
+        Self(hash.0)
     }
 }
 
@@ -70,15 +77,48 @@ impl BlobDirectory {
         Ok(Self { files: Arc::new(files), closing })
     }
 
+    /// Returns where a content is, or would be: for one who reads it in place, and compares it with its name.
+    pub fn path(&self, id: BlobId) -> PathBuf {
+        self.files.place(id).0
+    }
+
+    /// As [`Blobs::put`], on a thread that may block.
+    pub(crate) fn blocking_put(&self, content: &[u8]) -> Result<BlobId, StoreError> {
+        self.check_open()?;
+        let id = BlobId::of(content);
+        self.files.put(id, content).map_err(|source| self.files.failed(source))?;
+        Ok(id)
+    }
+
+    /// As [`Blobs::get`], on a thread that may block.
+    pub(crate) fn blocking_get(&self, id: BlobId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.check_open()?;
+        self.files.get(id)
+    }
+
+    /// As [`Blobs::delete`], on a thread that may block.
+    pub(crate) fn blocking_delete(&self, id: BlobId) -> Result<bool, StoreError> {
+        self.check_open()?;
+        self.files.delete(id).map_err(|source| self.files.failed(source))
+    }
+
+    /// As [`Blobs::list`], on a thread that may block.
+    pub(crate) fn blocking_list(&self) -> Result<Vec<BlobId>, StoreError> {
+        self.check_open()?;
+        self.files.list().map_err(|source| self.files.failed(source))
+    }
+
+    /// Once the directory is unlocked, another process may work in it.
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        if self.closing.is_cancelled() { Err(StoreError::Stopped) } else { Ok(()) }
+    }
+
     /// Does something with the files, off the threads that serve.
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Files) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        // Once the directory is unlocked, another process may work in it.
-        if self.closing.is_cancelled() {
-            return Err(StoreError::Stopped);
-        }
+        self.check_open()?;
         let files = Arc::clone(&self.files);
         tokio::task::spawn_blocking(move || work(&files)).await.map_err(|_| StoreError::Stopped)?
     }

@@ -70,6 +70,7 @@ impl Connectors {
     pub async fn start(&mut self, key: ConnectorKey, connector: ConnectorConfig) {
         self.halt(&key, Instant::now() + STOP_MAX).await;
         let ConnectorServices { store, metrics, arrivals, outbox, terms } = self.services.clone();
+        let terms = watch::channel(terms).1;
         store.outbox().open(&key, outbox);
         let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
         let (publisher, status) = StatusPublisher::new();

@@ -133,7 +133,7 @@ async fn look_once(config: &Config) -> Arc<Catalogue> {
     if !watcher.dir.exists() {
         return Arc::new(Catalogue::empty());
     }
-    let (mut catalogue, task) = Watcher::spawn(watcher, cancel.clone());
+    let (mut catalogue, _, task) = Watcher::spawn(watcher, cancel.clone());
     let seen = catalogue.wait_for(|catalogue| catalogue.generation > 0).await.map(|seen| Arc::clone(&seen));
     cancel.cancel();
     if let Err(error) = task.await {

@@ -1,7 +1,8 @@
-//! Hints that the directory changed, from the operating system where it gives any. A hint only says "look soon": one that is
+//! Hints that a directory changed, from the operating system where it gives any. A hint only says "look soon": one that is
 //! lost costs time until the next rescan, one too many costs a look. Hints are merged, so they take no memory.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,37 +20,51 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the hints since the last look ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// To read every file, because events were lost.
-    pub(super) rescan: bool,
+    pub(crate) rescan: bool,
     /// To ask for events anew, because the watched directory is another now.
-    pub(super) rearm: bool,
+    pub(crate) rearm: bool,
+    /// How many times somebody asked to have everything read, so far.
+    pub(crate) asked: u64,
 }
 
 /// Hints that nobody has acted on.
 #[derive(Debug, Default)]
-pub(super) struct Hints {
+pub(crate) struct Hints {
     wanted: Mutex<Option<Wanted>>,
+    asked: AtomicU64,
     wake: Notify,
 }
 
 impl Hints {
     /// Waits until there is a hint. Cancel-safe.
-    pub(super) async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         while self.lock().is_none() {
             self.wake.notified().await;
         }
     }
 
     /// Returns all hints as one, and forgets them.
-    pub(super) fn take(&self) -> Wanted {
+    pub(crate) fn take(&self) -> Wanted {
         self.lock().take().unwrap_or_default()
+    }
+
+    /// Asks to have everything read, and returns the number of this request.
+    pub(super) fn ask(&self) -> u64 {
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.give(Wanted { asked, ..Wanted::default() });
+        asked
     }
 
     fn give(&self, hint: Wanted) {
         let mut wanted = self.lock();
         let before = wanted.unwrap_or_default();
-        *wanted = Some(Wanted { rescan: before.rescan || hint.rescan, rearm: before.rearm || hint.rearm });
+        *wanted = Some(Wanted {
+            rescan: before.rescan || hint.rescan,
+            rearm: before.rearm || hint.rearm,
+            asked: before.asked.max(hint.asked),
+        });
         drop(wanted);
         self.wake.notify_one();
     }
@@ -61,7 +76,7 @@ impl Hints {
 }
 
 /// Asks the operating system for events of one directory, and does without where it gives none.
-pub(super) struct EventSource {
+pub(crate) struct EventSource {
     hints: Arc<Hints>,
     state: State,
 }
@@ -79,7 +94,7 @@ enum State {
 
 impl EventSource {
     /// Returns a source that asks for nothing yet.
-    pub(super) fn new(mode: HintMode, hints: Arc<Hints>) -> Self {
+    pub(crate) fn new(mode: HintMode, hints: Arc<Hints>) -> Self {
         let state = match mode {
             HintMode::Events => State::Unarmed,
             HintMode::Polling => State::Off,
@@ -88,13 +103,13 @@ impl EventSource {
     }
 
     /// Whether events arrive; otherwise the directory must be polled.
-    pub(super) fn is_armed(&self) -> bool {
+    pub(crate) fn is_armed(&self) -> bool {
         matches!(self.state, State::Armed { .. })
     }
 
     /// Sees to it that events of this directory arrive, if they can. Blocks briefly. To be called before a look, so that what
     /// changes after the look is announced.
-    pub(super) fn arm(&mut self, dir: &Path, directory: DirectoryIdentity, rearm: bool, now: Instant) {
+    pub(crate) fn arm(&mut self, dir: &Path, directory: DirectoryIdentity, rearm: bool, now: Instant) {
         let was_refused = match &self.state {
             State::Off => return,
             State::Armed { directory: armed, .. } if *armed == directory && !rearm => return,
@@ -105,7 +120,7 @@ impl EventSource {
         self.state = match watch(dir, self.hints.clone()) {
             Ok(watcher) => {
                 if was_refused {
-                    info!(dir = %dir.display(), "the system announces changes of the bots' directory again");
+                    info!(dir = %dir.display(), "the system announces changes of this directory again");
                 }
                 State::Armed { directory, _watcher: watcher }
             }
@@ -114,7 +129,7 @@ impl EventSource {
                     warn!(
                         dir = %dir.display(),
                         %error,
-                        "the system announces no changes of the bots' directory, it is polled instead; \
+                        "the system announces no changes of this directory, it is polled instead; \
                          on Linux see fs.inotify.max_user_watches and max_user_instances"
                     );
                 }
@@ -124,7 +139,7 @@ impl EventSource {
     }
 
     /// Gives up the events of a directory that is gone.
-    pub(super) fn disarm(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         if self.is_armed() {
             self.state = State::Unarmed;
         }
@@ -145,13 +160,13 @@ fn watch(dir: &Path, hints: Arc<Hints>) -> notify::Result<RecommendedWatcher> {
 
 /// Returns what an event asks for; `None` for one of those that our own reading causes.
 fn hint_of(event: notify::Result<Event>, watched: &Path) -> Option<Wanted> {
-    let Ok(event) = event else { return Some(Wanted { rescan: true, rearm: true }) };
+    let Ok(event) = event else { return Some(Wanted { rescan: true, rearm: true, ..Wanted::default() }) };
     match event.kind {
-        _ if event.need_rescan() => Some(Wanted { rescan: true, rearm: false }),
+        _ if event.need_rescan() => Some(Wanted { rescan: true, rearm: false, ..Wanted::default() }),
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Wanted::default()),
         EventKind::Access(_) => None,
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => {
-            Some(Wanted { rescan: false, rearm: event.paths.iter().any(|path| path == watched) })
+            Some(Wanted { rescan: false, rearm: event.paths.iter().any(|path| path == watched), ..Wanted::default() })
         }
         _ => Some(Wanted::default()),
     }
@@ -169,25 +184,28 @@ mod tests {
     #[test]
     fn many_hints_become_one_that_asks_for_all() {
         let hints = Hints::default();
-        hints.give(Wanted { rescan: true, rearm: false });
+        hints.give(Wanted { rescan: true, rearm: false, ..Wanted::default() });
         hints.give(Wanted::default());
-        hints.give(Wanted { rescan: false, rearm: true });
-        assert_eq!(hints.take(), Wanted { rescan: true, rearm: true });
+        hints.give(Wanted { rescan: false, rearm: true, ..Wanted::default() });
+        assert_eq!(hints.take(), Wanted { rescan: true, rearm: true, ..Wanted::default() });
         assert_eq!(*hints.lock(), None);
     }
 
     #[test]
     fn f044_lost_events_ask_for_a_rescan() {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert_eq!(hint_of(Ok(overflow), Path::new("/bots")), Some(Wanted { rescan: true, rearm: false }));
+        assert_eq!(
+            hint_of(Ok(overflow), Path::new("/bots")),
+            Some(Wanted { rescan: true, rearm: false, ..Wanted::default() })
+        );
         let error = Err(notify::Error::generic("broken"));
-        assert_eq!(hint_of(error, Path::new("/bots")), Some(Wanted { rescan: true, rearm: true }));
+        assert_eq!(hint_of(error, Path::new("/bots")), Some(Wanted { rescan: true, rearm: true, ..Wanted::default() }));
     }
 
     #[test]
     fn the_loss_of_the_directory_asks_for_new_events_and_that_of_a_file_does_not() {
         let removed = EventKind::Remove(RemoveKind::Other);
-        assert_eq!(hint(removed, "/bots"), Some(Wanted { rescan: false, rearm: true }));
+        assert_eq!(hint(removed, "/bots"), Some(Wanted { rescan: false, rearm: true, ..Wanted::default() }));
         assert_eq!(hint(removed, "/bots/x.wasm"), Some(Wanted::default()));
     }
 

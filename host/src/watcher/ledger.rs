@@ -244,6 +244,11 @@ impl Ledger {
         directory_due.into_iter().chain(file_due.min()).chain(publication_due).min()
     }
 
+    /// Whether everything that was seen is published.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.is_settling() && !self.is_suspecting() && self.unpublished_since.is_none()
+    }
+
     fn is_settling(&self) -> bool {
         self.directory.seen != self.directory.reported
             || (self.directory.seen.is_ok() && self.files.values().any(|file| file.phase == Phase::Settling))

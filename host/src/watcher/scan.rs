@@ -20,7 +20,7 @@ pub(super) struct Stopped;
 ///
 /// The time of the inode's last change is in it because no program can set that back, as `touch -r` does with the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) len: u64,
@@ -44,7 +44,7 @@ impl Stamp {
 
 /// What a look at the directory shows of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Sight {
+pub(crate) enum Sight {
     /// A regular file.
     File(Stamp),
     /// Something that need not be read to know that it is of no use.
@@ -55,10 +55,10 @@ pub(super) enum Sight {
 pub(super) type Look = Result<BTreeMap<FileName, Sight>, DirectoryProblem>;
 
 /// Tells one directory from another that took its place.
-pub(super) type DirectoryIdentity = (u64, u64);
+pub(crate) type DirectoryIdentity = (u64, u64);
 
 /// Returns the directory's identity.
-pub(super) fn identify(dir: &Path) -> Result<DirectoryIdentity, DirectoryProblem> {
+pub(crate) fn identify(dir: &Path) -> Result<DirectoryIdentity, DirectoryProblem> {
     let metadata = fs::metadata(dir).map_err(|error| directory_problem(dir, &error))?;
     if !metadata.is_dir() {
         return Err(DirectoryProblem::NotADirectory { path: dir.into() });
@@ -101,7 +101,7 @@ pub(super) fn list(dir: &Path, cancel: &CancellationToken) -> Result<Look, Stopp
 }
 
 /// Returns what is at `path`; `None` for nothing, which a file can become between being listed and being looked at.
-pub(super) fn sight_of(path: &Path) -> Option<Sight> {
+pub(crate) fn sight_of(path: &Path) -> Option<Sight> {
     let error = match fs::metadata(path) {
         Ok(metadata) => {
             return Some(match check_kind(path, metadata.file_type()) {
