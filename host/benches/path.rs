@@ -23,7 +23,6 @@
 mod path {
     pub mod calls;
     pub mod ceiling;
-    pub mod crowd;
     pub mod floor;
     pub mod growth;
     pub mod loading;
@@ -63,7 +62,7 @@ fn main() {
         .measurement_time(Duration::from_millis(1_500))
         .configure_from_args();
     let mut sheet = Sheet::new(output);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = bothost::host::runtime().expect("a runtime");
 
     // First, while no freed memory lies about that could hide what is taken. With a filter it is not what was asked for.
     let is_whole_run = std::env::args().skip(1).all(|argument| argument == "--bench");

@@ -1,6 +1,7 @@
 //! The admin side: how the host is, for people and programs. Its own thread and its own runtime, so that it answers
 //! while guests spin; it reads what others publish, and asks the store for the rest, for a limited time. It changes nothing but
-//! what the operator takes from the dead letters and the outbox.
+//! what the operator takes from the dead letters and the outbox, passes on what the operator wants of bots, and has the
+//! configuration edited by `generation`.
 //!
 //! Two doors. The Unix socket serves everything to whoever can open it, which is the user that runs the host. The TCP
 //! listener serves `/health` to all and the rest to those who have the token.
@@ -8,10 +9,14 @@
 mod api;
 mod auth;
 pub mod client;
+mod configuration;
+mod degraded;
 mod event;
 mod health;
+mod incidents;
 mod letters;
 mod listen;
+mod operate;
 mod problem;
 mod query;
 mod queue;
@@ -35,21 +40,26 @@ use tokio_util::task::TaskTracker;
 use self::api::Api;
 pub use self::api::BotView;
 use self::auth::Door;
+pub use self::auth::TokenHandle;
+pub use self::configuration::{EditView, VersionView, editor};
+pub use self::incidents::{CondemnedView, IncidentView};
 pub use self::letters::DeadLetterView;
 use self::listen::SocketFile;
 pub use self::queue::{DepthView, QueueView};
 pub use self::sends::SendView;
-use self::serve::{Listener, Server};
+use self::serve::{Listener, Patience, Server};
 pub use self::story::{AttemptView, HandlingView, StoryView};
 use crate::alert::Alerts;
 use crate::board::Board;
 use crate::bot::phase::BotStatus;
 use crate::connector;
+use crate::generation::Editor;
 use crate::grants::ConnectorKey;
 use crate::id::BotName;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::store::Store;
+use crate::supervisor::Control;
 
 /// Where the admin side listens.
 #[derive(Debug, Clone)]
@@ -58,7 +68,7 @@ pub struct AdminConfig {
     pub socket: PathBuf,
     /// The TCP address; none: the socket only. Port 0: any.
     pub listen: Option<SocketAddr>,
-    /// What lets in by TCP; none: only `/health` is served there.
+    /// What lets in by TCP at first, see [`Admin::token`]; none: only `/health` is served there.
     pub token: Option<Secret>,
 }
 
@@ -75,6 +85,10 @@ pub struct Sources {
     pub connectors: Arc<Board<ConnectorKey, connector::Status>>,
     /// For events, dead letters, the queue and the outbox, and how the store is.
     pub store: Store,
+    /// For what the operator asks of the bots and of the configuration.
+    pub control: Control,
+    /// For what is and was in force, and edits of it.
+    pub editor: Editor,
     /// Whether the host takes events.
     pub is_ready: watch::Receiver<bool>,
 }
@@ -141,6 +155,7 @@ pub enum AdminError {
 #[derive(Debug)]
 pub struct Admin {
     address: Option<SocketAddr>,
+    token: TokenHandle,
     cancel: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -155,20 +170,27 @@ impl Admin {
         let cancel = CancellationToken::new();
         let (bound_sender, bound) = mpsc::sync_channel(1);
         let stop = cancel.clone();
+        let token = TokenHandle::new(config.token.clone());
+        let of_door = token.clone();
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
-            .spawn(move || run(config, sources, &bound_sender, stop))
+            .spawn(move || run(config, of_door, sources, &bound_sender, stop))
             .map_err(AdminError::Thread)?;
         let address = match bound.recv() {
             Ok(address) => address?,
             Err(mpsc::RecvError) => return Err(AdminError::Thread(io::Error::other("it ended while it started"))),
         };
-        Ok(Self { address, cancel, thread: Some(thread) })
+        Ok(Self { address, token, cancel, thread: Some(thread) })
     }
 
     /// Returns the TCP address that is listened on, with the real port.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Returns the handle that changes what lets in by TCP.
+    pub fn token(&self) -> TokenHandle {
+        self.token.clone()
     }
 
     /// Takes no more connections, lets answers under way finish, for about a second at most, removes the socket's file
@@ -194,6 +216,7 @@ impl Drop for Admin {
 /// The thread: binds, says how that went, and serves until cancelled.
 fn run(
     config: AdminConfig,
+    token: TokenHandle,
     sources: Sources,
     bound: &mpsc::SyncSender<Result<Option<SocketAddr>, AdminError>>,
     cancel: CancellationToken,
@@ -207,7 +230,7 @@ fn run(
         match Listeners::bind(&config).await {
             Ok(listeners) => {
                 let _ = bound.send(Ok(listeners.address()));
-                listeners.serve(config.token, sources, cancel).await;
+                listeners.serve(token, sources, cancel).await;
             }
             Err(error) => drop(bound.send(Err(error))),
         }
@@ -240,9 +263,10 @@ impl Listeners {
     }
 
     /// Serves until cancelled and every connection has ended.
-    async fn serve(self, token: Option<Secret>, sources: Sources, cancel: CancellationToken) {
+    async fn serve(self, token: TokenHandle, sources: Sources, cancel: CancellationToken) {
         let connections = TaskTracker::new();
-        let server = Server { api: Arc::new(Api::new(sources)), connections: connections.clone(), cancel };
+        let (api, patience) = (Arc::new(Api::new(sources)), Patience::default());
+        let server = Server { api, connections: connections.clone(), cancel, patience };
         let by_socket = server.clone().run(Listener::Unix(self.unix), Door::Socket);
         let by_tcp = async {
             if let Some((listener, address)) = self.tcp {

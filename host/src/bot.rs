@@ -2,26 +2,40 @@
 //!
 //! The task takes its events from the queue, in order within a conversation and up to `in_flight` side by side, and runs an
 //! attempt of each. A new version runs its `init` while the old one serves, and takes over with the next event if that went
-//! well. Nothing here decides which bots there are.
+//! well. What becomes of a bot that fails is decided in `life`. Nothing here decides which bots there are.
 
+mod breaker;
+mod budget;
 mod call;
 mod command;
+mod condemned;
 mod dispatch;
+mod edition;
+mod life;
 pub mod manifest;
 pub mod phase;
+mod report;
+mod restart;
+mod stall;
+mod tally;
+mod trial;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::Alerts;
 use crate::id::BotName;
 use crate::metrics::Metrics;
-use crate::sandbox::{Guest, StartReason};
+use crate::sandbox::Guest;
 use crate::store::Store;
-use phase::{BotStatus, Phase};
+use crate::supervision::{RolloutPolicy, Supervision};
+use phase::BotStatus;
+
+pub use self::budget::RestartBudget;
+pub use self::condemned::CondemnedList;
 
 /// What all bots are given.
 #[derive(Clone)]
@@ -32,10 +46,38 @@ pub struct BotServices {
     pub metrics: Arc<Metrics>,
     /// Where alerts go.
     pub alerts: Arc<Alerts>,
-    /// Attempts of one event before it is given up.
-    pub attempts_max: u32,
+    /// What they may restart, together.
+    pub budget: Arc<RestartBudget>,
+    /// What is held against their components.
+    pub condemned: Arc<CondemnedList>,
+    /// Notified when a bot's status says something new of its versions or its phase.
+    pub news: Arc<Notify>,
     /// Cancelled when a stop has waited long enough: what is at work then is broken off, and its event stays in the queue.
     pub cut_off: CancellationToken,
+}
+
+/// How one bot is kept alive. May change while it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BotPolicy {
+    /// When it is restarted and given up, with its own entry's `restart`.
+    pub supervision: Supervision,
+    /// How its new versions are watched.
+    pub rollout: RolloutPolicy,
+    /// Attempts at one event before it is given up.
+    pub attempts_max: u32,
+}
+
+/// What an operator does with one bot. None of it is written down: after a restart of the host the configuration counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BotVerb {
+    /// Bring it up again after a stop.
+    Start,
+    /// Take it down until it is started: its events wait, what is at work is finished.
+    Stop,
+    /// Begin anew with the same version: `init` runs, and it serves again when that ended well.
+    Restart,
+    /// Forget what it is held against: the breaker closes, the quarantine of the bot and of its refused versions is lifted.
+    Reset,
 }
 
 /// A running bot task. Dropped, the task drains as if told to stop.
@@ -50,11 +92,17 @@ pub struct Bot {
 #[derive(Debug)]
 enum Order {
     /// Serve with this guest from the next event on, if its `init` ends well.
-    Serve { guest: Arc<Guest>, reason: StartReason },
-    /// A version was refused before it could be tried.
-    Refuse { reason: String },
-    /// Take no further event.
-    Pause { phase: Phase },
+    Serve { number: u64, guest: Arc<Guest> },
+    /// The version of this number was refused before it could be tried.
+    Refuse { number: u64, reason: String },
+    /// What was refused is there no more: what serves is what should.
+    Accept,
+    /// Take no further event: its entry says so.
+    Disable,
+    /// Go by this policy.
+    Policy(BotPolicy),
+    /// The operator's word. Answered with why not, where it cannot be.
+    Verb { verb: BotVerb, answer: oneshot::Sender<Result<(), String>> },
 }
 
 /// Orders that may wait for a bot.
@@ -62,25 +110,47 @@ const ORDERS_MAX: usize = 16;
 
 impl Bot {
     /// Starts the task of a bot that has no version yet. It ends when this is dropped or stopped and its calls have ended.
-    pub fn spawn(name: BotName, services: BotServices) -> Self {
+    pub fn spawn(name: BotName, policy: BotPolicy, services: BotServices) -> Self {
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
-        let (task, status) = dispatch::Task::new(name, services);
+        let (task, status) = dispatch::Task::new(name, policy, services);
         Self { orders, status, task: tokio::spawn(task.run(receiver)) }
     }
 
     /// Gives the bot a version. It serves once its `init` ended well; until then, and if it does not, the one before serves.
-    pub async fn serve(&self, guest: Arc<Guest>, reason: StartReason) {
-        self.order(Order::Serve { guest, reason }).await;
+    /// Newer versions have higher numbers.
+    pub async fn serve(&self, number: u64, guest: Arc<Guest>) {
+        self.order(Order::Serve { number, guest }).await;
     }
 
     /// Says that a version was refused, and why. The one before goes on serving.
-    pub async fn refuse(&self, reason: String) {
-        self.order(Order::Refuse { reason }).await;
+    pub async fn refuse(&self, number: u64, reason: String) {
+        self.order(Order::Refuse { number, reason }).await;
+    }
+
+    /// Says that what was refused is there no more: the version that serves is the one that should.
+    pub async fn accept(&self) {
+        self.order(Order::Accept).await;
     }
 
     /// Takes its version away; its events wait. What is at work is finished.
     pub async fn disable(&self) {
-        self.order(Order::Pause { phase: Phase::Disabled }).await;
+        self.order(Order::Disable).await;
+    }
+
+    /// Has it kept alive by another policy from now on.
+    pub async fn set_policy(&self, policy: BotPolicy) {
+        self.order(Order::Policy(policy)).await;
+    }
+
+    /// Carries the operator's word out.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be done as things are.
+    pub async fn obey(&self, verb: BotVerb) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Verb { verb, answer }).await;
+        answered.await.unwrap_or_else(|_| Err("its task has ended".to_owned()))
     }
 
     /// Stops the bot: what is at work is finished or cut off, what waits stays in the queue. Returns when nothing of it runs.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use bothost::admin::client::ClientError;
 use bothost::config::ConfigError;
+use bothost::daemon::DaemonError;
 use clap::{Parser, Subcommand};
 use http::StatusCode;
 
@@ -25,6 +26,7 @@ const NOT_ALLOWED: u8 = 77;
 
 mod remote;
 mod table;
+mod target;
 mod timeline;
 
 /// Declares the modules of the verbs, the enum that `clap` parses, and the way from one to the other.
@@ -49,12 +51,25 @@ macro_rules! verbs {
 
 verbs! {
     run::Run,
+    start::Start,
+    stop::Stop,
+    restart::Restart,
+    status::Status,
+    watch::Watch,
+    systemd_unit::SystemdUnit,
     check::Check,
     inspect::Inspect,
     ps::Ps,
+    describe::Describe,
+    faults::Faults,
+    reset::Reset,
+    reload::Reload,
     dlq::Dlq,
     outbox::Outbox,
     why::Why,
+    config::Config,
+    enable::Enable,
+    disable::Disable,
     compile::Compile,
 }
 
@@ -73,8 +88,14 @@ enum Failure {
     Configuration(Vec<ConfigError>),
     /// The bots, or their entries, are not good: a line for each. They were told already.
     Bots { are_entries_bad: bool },
+    /// What went wrong was told already. With the exit code.
+    Told(u8),
     /// The running host did not answer.
     Client(ClientError),
+    /// The daemon was not found, started or stopped.
+    Daemon(DaemonError),
+    /// No host runs where one was looked for.
+    NotRunning(String),
     /// Anything else.
     Other(anyhow::Error),
 }
@@ -88,6 +109,12 @@ impl From<ConfigError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::Client(error)
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        Self::Daemon(error)
     }
 }
 
@@ -107,8 +134,13 @@ impl Failure {
             }
             Self::Bots { are_entries_bad: true } => BAD_CONFIGURATION,
             Self::Bots { are_entries_bad: false } => FAILED,
+            Self::Told(code) => code,
             Self::Client(error) => {
                 let code = match &error {
+                    ClientError::Refused { status: StatusCode::UNPROCESSABLE_ENTITY, detail, .. } => {
+                        complain(detail);
+                        return BAD_CONFIGURATION;
+                    }
                     ClientError::NotRunning { .. } => NOT_RUNNING,
                     ClientError::NotAllowed { .. } => NOT_ALLOWED,
                     ClientError::TimedOut { .. } => TRY_AGAIN,
@@ -117,6 +149,15 @@ impl Failure {
                 };
                 complain(format_args!("host: {:#}", anyhow::Error::new(error)));
                 code
+            }
+            Self::Daemon(error) => {
+                let code = if error.is_not_allowed() { NOT_ALLOWED } else { FAILED };
+                complain(format_args!("host: {:#}", anyhow::Error::new(error)));
+                code
+            }
+            Self::NotRunning(message) => {
+                complain(format_args!("host: {message}"));
+                NOT_RUNNING
             }
             Self::Other(error) => {
                 complain(format_args!("host: {error:#}"));

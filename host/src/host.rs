@@ -5,11 +5,15 @@
 //! stop   intake (router, timers) ► bots finish ► outboxes empty ► connectors ► watcher ► admin ► store
 //! ```
 
+mod ended;
+mod foundation;
+mod live;
+mod runtime;
+mod vital;
+
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -17,22 +21,31 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::foundation::Foundation;
+use self::live::Live;
+pub use self::runtime::runtime;
+use self::vital::Vital;
 use crate::admin::{self, Admin, AdminError};
 use crate::alert::Alerts;
 use crate::bot::BotServices;
 use crate::bot::phase::{BotStatus, Phase};
-use crate::config::Config;
-use crate::connector::{ConnectorConfig, Link};
+use crate::config::{Config, Follower};
+use crate::connector::ConnectorConfig;
 use crate::egress::AddressGuard;
+use crate::generation::GenerationError;
 use crate::id::ConnectorName;
 use crate::metrics::Metrics;
 use crate::outbox::SendTerms;
+use crate::ping;
 use crate::router::{Router, Routes};
-use crate::sandbox::{CompileLimits, Sandbox, SandboxConfig, SandboxError, Services};
+use crate::sandbox::{SandboxError, Services};
 use crate::sentinel::Sentinel;
-use crate::store::{OutboxSettings, QueueBounds, Store, StoreError, StoreOptions};
-use crate::supervisor::{BotBoard, ConnectorServices, Connectors, LinkBoard, Loader, Supervisor, SupervisorParts};
+use crate::store::{Store, StoreError};
+use crate::supervisor::{
+    BotBoard, ConnectorServices, Connectors, Control, LinkBoard, Loader, Supervisor, SupervisorParts,
+};
 use crate::timers::Timers;
+use crate::watchdog::Running;
 use crate::watcher::Watcher;
 
 /// Events on their way from connectors to the router.
@@ -59,12 +72,18 @@ pub enum HostError {
     /// The store cannot be opened.
     #[error("cannot open the store")]
     Store(#[from] StoreError),
+    /// The generations of the configuration cannot be opened.
+    #[error("cannot open the generations of the configuration")]
+    Generation(#[from] GenerationError),
     /// The sandbox cannot be opened.
     #[error("cannot open the sandbox")]
     Sandbox(#[from] SandboxError),
     /// The admin side cannot listen.
     #[error("cannot open the admin side")]
     Admin(#[from] AdminError),
+    /// The watchdog's thread cannot be had.
+    #[error("cannot start the watchdog")]
+    Watchdog(#[source] std::io::Error),
 }
 
 /// What a stop left undone. It is on disk, and the next start takes it up.
@@ -80,11 +99,13 @@ pub struct Drained {
 pub struct Host {
     store: Store,
     admin: Admin,
+    control: Control,
     bots: Arc<BotBoard>,
     links: Arc<LinkBoard>,
     metrics: Arc<Metrics>,
     alerts: Arc<Alerts>,
-    drain_timeout: Duration,
+    config: watch::Receiver<Arc<Config>>,
+    live: JoinHandle<()>,
     intake: CancellationToken,
     supervision: CancellationToken,
     watching: CancellationToken,
@@ -93,7 +114,9 @@ pub struct Host {
     timers: JoinHandle<()>,
     supervisor: JoinHandle<Supervisor>,
     watcher: JoinHandle<()>,
+    following: JoinHandle<()>,
     sentinel: JoinHandle<()>,
+    watchdog: Running,
     ready: watch::Sender<bool>,
 }
 
@@ -105,48 +128,52 @@ impl Host {
     ///
     /// [`HostError`]: nothing runs.
     pub async fn bind(config: Config, options: HostOptions) -> Result<Self, HostError> {
-        let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new());
         let alerts = Arc::new(Alerts::new(Arc::clone(&metrics)));
-        let (store, sandbox) = open(&config, &options).await?;
+        let config = Arc::new(config);
+        let Foundation { store, sandbox, archive, condemned } = Foundation::lay(&config, &options).await?;
+        let (in_force, config_now) = watch::channel(Arc::clone(&config));
         for (bot, change, raised_at) in store.take_alerts() {
             alerts.apply(&bot, change, raised_at);
         }
         let services = Services { store: store.clone(), metrics: Arc::clone(&metrics), guard: options.guard };
         let (watching, cut_off) = (CancellationToken::new(), CancellationToken::new());
-        let (mut catalogue, _, watcher) = Watcher::spawn(config.watcher(), watching.clone());
+        let (readings, follower, following) = Follower::spawn(Arc::clone(&config), watching.clone());
+        let (mut catalogue, look, watcher) = Watcher::spawn(config.watcher(), watching.clone());
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
         let routes: Arc<Routes> = Arc::new(ArcSwap::default());
         let connectors = Connectors::new(ConnectorServices {
             store: store.clone(),
             metrics: Arc::clone(&metrics),
             arrivals,
-            outbox: OutboxSettings {
-                len_max: config.outbox.max_len.get() as usize,
-                overflow: config.outbox.overflow,
-                order: config.outbox.order,
-            },
-            terms: SendTerms { ttl: config.outbox.ttl, on_uncertain: config.outbox.on_uncertain },
+            outbox: config.outbox.settings(),
+            terms: watch::Sender::new(SendTerms { ttl: config.outbox.ttl, on_uncertain: config.outbox.on_uncertain }),
         });
         let links = connectors.board();
         // The first catalogue knows nothing; without the second, events would pass the bots by that lie in the directory.
         // The watcher ends only when it is told to.
         let _ = catalogue.wait_for(|catalogue| catalogue.generation > 0).await;
         let mut supervisor = Supervisor::new(SupervisorParts {
-            config: Arc::clone(&config),
+            config: in_force,
+            readings,
+            follower,
             catalogue,
-            loader: Loader { sandbox, services, limits: config.limits.clone() },
+            look,
+            archive: archive.clone(),
+            loader: Loader { sandbox, services },
             bots: BotServices {
                 store: store.clone(),
                 metrics: Arc::clone(&metrics),
                 alerts: Arc::clone(&alerts),
-                attempts_max: config.queue.max_attempts.get(),
+                budget: Arc::default(),
+                condemned,
+                news: Arc::default(),
                 cut_off: cut_off.clone(),
             },
             connectors,
             routes: Arc::clone(&routes),
         });
-        let bots = supervisor.board();
+        let (bots, control) = (supervisor.board(), supervisor.control());
         let (ready, is_ready) = watch::channel(false);
         let admin = bind_admin(
             &config,
@@ -156,19 +183,27 @@ impl Host {
                 bots: Arc::clone(&bots),
                 connectors: Arc::clone(&links),
                 store: store.clone(),
+                control: control.clone(),
+                editor: admin::editor(archive, &*config.path, control.clone()),
                 is_ready,
             },
         )
         .await?;
         let sentinel = Sentinel { health: store.health(), alerts: Arc::clone(&alerts), metrics: Arc::clone(&metrics) };
         let sentinel = tokio::spawn(sentinel.run(watching.clone()));
+        let live = Live { config: config_now.clone(), store: store.clone(), token: admin.token() };
+        let live = tokio::spawn(live.run(watching.clone()));
         let intake = CancellationToken::new();
         let (fire, fired) = mpsc::channel(FIRED_MAX);
         let router =
             Router { routes, store: store.clone(), metrics: Arc::clone(&metrics), alerts: Arc::clone(&alerts) };
-        let router = tokio::spawn(router.run(arrived, fired, intake.clone()));
+        let (router_pinger, pings) = ping::channel();
+        let router = tokio::spawn(router.run(arrived, fired, pings, intake.clone()));
         supervisor.start(options.connectors).await;
-        let timers = Timers::spawn(store.clone(), fire, intake.clone());
+        let (timers_pinger, pings) = ping::channel();
+        let timers = Timers::spawn(store.clone(), fire, pings, intake.clone());
+        let vital =
+            Vital { router: router_pinger, timers: timers_pinger, supervisor: control.clone(), store: store.clone() };
         let supervision = CancellationToken::new();
         let supervisor = tokio::spawn({
             let supervision = supervision.clone();
@@ -177,16 +212,18 @@ impl Host {
                 supervisor
             }
         });
+        let watchdog = vital.watch(Arc::clone(&alerts)).map_err(HostError::Watchdog)?;
         ready.send_replace(true);
-        let drain_timeout = config.host.drain_timeout;
         Ok(Self {
             store,
             admin,
+            control,
             bots,
             links,
             metrics,
             alerts,
-            drain_timeout,
+            config: config_now,
+            live,
             intake,
             supervision,
             watching,
@@ -195,7 +232,9 @@ impl Host {
             timers,
             supervisor,
             watcher,
+            following,
             sentinel,
+            watchdog,
             ready,
         })
     }
@@ -220,6 +259,16 @@ impl Host {
         Arc::clone(&self.alerts)
     }
 
+    /// Returns the configuration that is in force, to follow.
+    pub fn config(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.clone()
+    }
+
+    /// Returns the way to ask the supervisor for something.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
     /// Returns what the host keeps.
     pub fn store(&self) -> &Store {
         &self.store
@@ -231,29 +280,27 @@ impl Host {
     }
 
     /// Returns once every connector has ended by itself, as a console does at the end of its input; never, where there is
-    /// none. Cancel safe.
+    /// none. One that is being restarted has not, nor one whose platform refuses its token. Cancel safe.
     pub async fn connectors_ended(&self) {
-        let statuses = self.links.receivers();
-        if statuses.is_empty() {
-            return std::future::pending().await;
-        }
-        for mut status in statuses {
-            // A publisher that is gone has ended as well.
-            let _ = status.wait_for(|status| status.link == Link::Stopped).await;
-        }
+        ended::connectors_ended(&self.links, &self.control).await;
     }
 
     /// Stops the host: takes no further event, lets the bots finish what is queued and the outboxes deliver, for
     /// `drain_timeout` at most, then cuts off what is still at work, stops everything and waits for it.
     pub async fn shutdown(self) -> Drained {
         self.ready.send_replace(false);
-        let deadline = Instant::now() + self.drain_timeout;
+        // From here on parts end because they are told to. It joins a thread that has nothing left to wait for.
+        let watchdog = self.watchdog;
+        let _ = tokio::task::spawn_blocking(move || drop(watchdog)).await;
+        let deadline = Instant::now() + self.config.borrow().host.drain_timeout;
         self.intake.cancel();
         join("router", self.router).await;
         join("timers", self.timers).await;
         // Past the deadline what is left is counted below.
         // What waits for a bot that does not serve, and is not about to, is not waited for.
-        let serving = |status: &BotStatus| matches!(status.phase, Phase::Discovered | Phase::Starting | Phase::Running);
+        let serving = |status: &BotStatus| {
+            status.phase.is_serving() || matches!(status.phase, Phase::Discovered | Phase::Starting)
+        };
         let serving = self.bots.statuses().into_iter().filter(serving).map(|status| status.name);
         let serving: Vec<_> = serving.collect();
         let _ = tokio::time::timeout_at(deadline, self.store.queue().drained(&serving)).await;
@@ -274,7 +321,9 @@ impl Host {
         supervisor.stop_connectors().await;
         self.watching.cancel();
         join("watcher", self.watcher).await;
+        join("follower of the configuration", self.following).await;
         join("sentinel", self.sentinel).await;
+        join("what follows the configuration", self.live).await;
         // Joins the admin thread, which answers what it has begun.
         let admin = self.admin;
         let _ = tokio::task::spawn_blocking(move || admin.shutdown()).await;
@@ -285,40 +334,6 @@ impl Host {
 
 fn undone(store: &Store) -> Drained {
     Drained { events: store.queue().len(), actions: store.outbox().total() }
-}
-
-fn store_options(config: &Config) -> StoreOptions {
-    let queue = &config.queue;
-    StoreOptions {
-        queue: QueueBounds {
-            events_max: queue.max_events.get() as usize,
-            bytes_max: queue.max_bytes.0,
-            events_per_bot_max: queue.max_events_per_bot.get() as usize,
-        },
-        durability: queue.durability,
-        dedup_window: queue.dedup_window,
-        keep: queue.keep.get(),
-        dead_letters_max: queue.max_dead_letters.get(),
-        on_uncertain: config.outbox.on_uncertain,
-    }
-}
-
-/// Opens what takes a while and blocks: the store and the sandbox.
-async fn open(config: &Arc<Config>, options: &HostOptions) -> Result<(Store, Sandbox), HostError> {
-    let config = Arc::clone(config);
-    let compiler = options.compiler.clone();
-    let open = move || {
-        let data_dir = &config.host.data_dir;
-        let store = Store::open(data_dir, store_options(&config))?;
-        let sandbox = Sandbox::open(&SandboxConfig {
-            cache_dir: data_dir.join("cache"),
-            compiler,
-            compile: CompileLimits::default(),
-            instances: config.host.instances.map(NonZeroU32::get),
-        })?;
-        Ok((store, sandbox))
-    };
-    tokio::task::spawn_blocking(open).await.expect("opening does not panic")
 }
 
 async fn bind_admin(config: &Config, sources: admin::Sources) -> Result<Admin, AdminError> {

@@ -23,6 +23,7 @@ use crate::event::{Event, EventKind};
 use crate::grants::{ConnectorKey, Reach};
 use crate::id::BotName;
 use crate::metrics::Metrics;
+use crate::ping::Pings;
 use crate::store::{Appended, DueTimer, NewEvent, Store, StoreError};
 use crate::timers::FiredTimer;
 
@@ -32,6 +33,9 @@ const ON_THEIR_WAY_MAX: usize = 512;
 const STALL_INITIAL: Duration = Duration::from_millis(100);
 const STALL_MAX: Duration = Duration::from_secs(5);
 const STALL_JITTER: f64 = 0.2;
+/// What the router says of itself while it rightly does nothing else.
+const ROOM_WAIT: &str = "waits for room in the queue";
+const STORE_WAIT: &str = "waits for a store that takes events again";
 /// The alert that is up while nothing is taken in.
 const STALLED: &str = "intake-stalled";
 
@@ -73,12 +77,13 @@ struct Incoming {
 type OnItsWay = BoxFuture<'static, (Incoming, Result<Appended, StoreError>)>;
 
 impl Router {
-    /// Runs until it is cancelled. What was on its way to the disk by then is waited for; who waits for more is told that the host
+    /// Runs until it is cancelled, and answers pings. What was on its way to the disk by then is waited for; who waits for more is told that the host
     /// stops. A full queue holds back all connectors.
     pub async fn run(
         self,
         mut arrivals: mpsc::Receiver<Arrival>,
         mut fired: mpsc::Receiver<FiredTimer>,
+        mut pings: Pings,
         cancel: CancellationToken,
     ) {
         let mut on_their_way: FuturesOrdered<OnItsWay> = FuturesOrdered::new();
@@ -89,7 +94,11 @@ impl Router {
                 let has_room = on_their_way.len() < ON_THEIR_WAY_MAX;
                 let incoming = tokio::select! {
                     Some(ended) = on_their_way.next() => {
-                        self.ended(ended, &mut on_their_way).await;
+                        pings.during(STORE_WAIT, self.ended(ended, &mut on_their_way)).await;
+                        continue;
+                    }
+                    Some(ping) = pings.recv() => {
+                        ping.answer("takes events in");
                         continue;
                     }
                     Some(arrival) = arrivals.recv(), if has_room => self.arrived(arrival),
@@ -97,7 +106,7 @@ impl Router {
                     else => return,
                 };
                 if let Some(incoming) = incoming {
-                    self.submit(incoming, &mut on_their_way).await;
+                    pings.during(ROOM_WAIT, self.submit(incoming, &mut on_their_way)).await;
                 }
             }
         };
@@ -208,5 +217,49 @@ impl Router {
         }
         tracing::info!("the store works again; events are taken in");
         self.alerts.resolve_host(STALLED, Timestamp::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::ping;
+    use crate::store::{QueueBounds, StoreOptions};
+
+    /// Longer than any step takes; reached only by a failing test.
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_router_that_waits_for_room_says_so_to_whoever_asks_whether_it_lives() {
+        let directory = tempfile::tempdir().unwrap();
+        let queue = QueueBounds { events_max: 1, ..StoreOptions::default().queue };
+        let store = Store::open(directory.path(), StoreOptions { queue, ..StoreOptions::default() }).unwrap();
+        let route = Route { bot: "slow".parse().unwrap(), reach: Reach::all(), priority: Priority::default() };
+        let metrics = Arc::<Metrics>::default();
+        let router = Router {
+            routes: Arc::new(Routes::from_pointee(vec![route])),
+            store: store.clone(),
+            alerts: Arc::new(Alerts::new(Arc::clone(&metrics))),
+            metrics,
+        };
+        let (arrivals, arrived) = mpsc::channel(4);
+        let (_fire, fired) = mpsc::channel(1);
+        let (pinger, pings) = ping::channel();
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(router.run(arrived, fired, pings, cancel.clone()));
+        assert_eq!(timeout(SOON, pinger.ask()).await.expect("an answer"), Some("takes events in"));
+        for _ in 0..2 {
+            let kind = EventKind::Custom { name: "n".into() };
+            let (taken, _) = oneshot::channel();
+            let origin = ConnectorKey::shared("c".parse().unwrap());
+            arrivals.send(Arrival { origin, event: Event::now(None, kind), taken }).await.unwrap();
+        }
+        let waits = async { while pinger.ask().await != Some(ROOM_WAIT) {} };
+        timeout(SOON, waits).await.expect("the second event waits for the first, and the router answers");
+        cancel.cancel();
+        timeout(SOON, task).await.expect("an end").unwrap();
+        store.close().await;
     }
 }

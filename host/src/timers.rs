@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::id::BotName;
+use crate::ping::Pings;
 use crate::store::{DueTimer, Store, StoreError};
 
 /// Longest time between two looks at the wall clock, which may be set while nothing is due.
@@ -47,6 +48,7 @@ pub struct Timers {
     store: Store,
     sink: mpsc::Sender<FiredTimer>,
     cancel: CancellationToken,
+    pings: Pings,
     changed: watch::Receiver<u64>,
     handovers: JoinSet<Handover>,
     /// Whose handover each task is.
@@ -81,13 +83,18 @@ impl Timers {
     /// Starts the task on the current runtime. It ends when `cancel` is cancelled, the sink is closed or the store is, after
     /// it has noted what was taken over by then.
     ///
-    /// Each bot has at most 8 timers in the sink's hands, all together at most 64.
-    pub fn spawn(store: Store, sink: mpsc::Sender<FiredTimer>, cancel: CancellationToken) -> JoinHandle<()> {
+    /// It answers `pings` between two looks at the store. Each bot has at most 8 timers in the sink's hands, all together at most 64.
+    pub fn spawn(
+        store: Store,
+        sink: mpsc::Sender<FiredTimer>,
+        pings: Pings,
+        cancel: CancellationToken,
+    ) -> JoinHandle<()> {
         let changed = store.timers_changed();
         let (handovers, owners, busy) = (JoinSet::new(), HashMap::new(), HashMap::new());
         // A child, so that the end of this task is nobody else's.
         let cancel = cancel.child_token();
-        tokio::spawn(Self { store, sink, cancel, changed, handovers, owners, busy }.run())
+        tokio::spawn(Self { store, sink, cancel, pings, changed, handovers, owners, busy }.run())
     }
 
     async fn run(mut self) {
@@ -155,6 +162,10 @@ impl Timers {
                 while let Some(ended) = self.handovers.try_join_next_with_id() {
                     self.note_end(ended);
                 }
+                Wake::Look
+            }
+            Some(ping) = self.pings.recv() => {
+                ping.answer("waits for the next timer");
                 Wake::Look
             }
             // Only a store that is closed has nobody left to signal.
@@ -235,6 +246,7 @@ mod tests {
 
     use super::*;
     use crate::action::{Schedule, TimerChange};
+    use crate::ping::{self, Pinger};
     use crate::store::{Commit, Committed, StoreOptions};
 
     /// Longer than any step takes; reached only by a failing test.
@@ -244,6 +256,7 @@ mod tests {
     struct Fixture {
         store: Store,
         fired: mpsc::Receiver<FiredTimer>,
+        pinger: Pinger,
         cancel: CancellationToken,
         task: JoinHandle<()>,
         _directory: TempDir,
@@ -255,8 +268,9 @@ mod tests {
             let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
             let (sink, fired) = mpsc::channel(sink_len);
             let cancel = CancellationToken::new();
-            let task = Timers::spawn(store.clone(), sink, cancel.clone());
-            Self { store, fired, cancel, task, _directory: directory }
+            let (pinger, pings) = ping::channel();
+            let task = Timers::spawn(store.clone(), sink, pings, cancel.clone());
+            Self { store, fired, pinger, cancel, task, _directory: directory }
         }
 
         async fn set(&self, bot: &str, names: impl IntoIterator<Item = String>, schedule: Schedule) {
@@ -392,6 +406,14 @@ mod tests {
         let unanswered = fixture.next().await;
         let store = fixture.stop().await;
         assert_eq!(store.timer_names(&unanswered.timer.bot).await.unwrap().len(), 5);
+    }
+
+    #[tokio::test]
+    async fn the_task_answers_a_ping_while_nobody_takes_its_timers() {
+        let fixture = Fixture::new(1);
+        fixture.set("stuck", (0..200).map(|number| number.to_string()), Schedule::At(PAST)).await;
+        assert!(timeout(SOON, fixture.pinger.ask()).await.expect("an answer").is_some());
+        fixture.stop().await;
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! A whole host in a directory of its own, with a scripted platform.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use bothost::connector::scripted::{ScriptedHandle, scripted};
 use bothost::egress::AddressGuard;
 use bothost::host::{Drained, Host, HostOptions};
 use bothost::store::Store;
+
+use crate::process::copy_components;
 
 /// How long a test waits for what should happen. Generous: a busy machine is no failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,12 +37,14 @@ pub struct TestHost {
     /// What people write, and what they read.
     pub chat: ScriptedHandle,
     dir: tempfile::TempDir,
+    base: &'static str,
 }
 
 /// A directory for a host that does not run yet.
 pub struct Home {
     dir: tempfile::TempDir,
     compiler: PathBuf,
+    base: &'static str,
     config: String,
     guard: AddressGuard,
 }
@@ -49,7 +54,25 @@ impl Home {
     pub fn new(compiler: impl Into<PathBuf>, config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(dir.path().join("bots")).expect("the bots' directory");
-        Self { dir, compiler: compiler.into(), config: format!("{BASE}{config}"), guard: AddressGuard::default() }
+        let config = format!("{BASE}{config}");
+        Self { dir, compiler: compiler.into(), base: BASE, config, guard: AddressGuard::default() }
+    }
+
+    /// Makes a home whose configuration is empty: everything is as by default.
+    pub fn empty(compiler: impl Into<PathBuf>) -> Self {
+        Self { base: "", config: String::new(), ..Self::new(compiler, "") }
+    }
+
+    /// Has the host find a component compiled already, as it does once it has run it: that takes a second in a debug build, and
+    /// is not what every test is about.
+    pub async fn with_code_of(self, component: &[u8]) -> Self {
+        let other = Self::new(&self.compiler, "").with("bot.wasm", component).start().await;
+        other.serving("bot").await;
+        let (_, other) = other.stop(&self.compiler, "").await;
+        let cache = |home: &Self| home.path().join("data/cache");
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(cache(&self)).expect("the cache");
+        copy_components(&cache(&other), &cache(&self));
+        self
     }
 
     /// Puts a file into the bots' directory, whole.
@@ -82,7 +105,8 @@ impl Home {
     /// Starts the host.
     pub async fn start(self) -> TestHost {
         let path = self.dir.path().join("config.toml");
-        let config = Config::parse(&self.config, &path).expect("the test's configuration is good");
+        std::fs::write(&path, &self.config).expect("the configuration");
+        let config = Config::load(&path).expect("the test's configuration is good");
         let name: bothost::id::ConnectorName = CHAT.parse().expect("a name");
         let (connector, chat) = scripted(name.clone());
         let options = HostOptions {
@@ -91,7 +115,7 @@ impl Home {
             connectors: vec![(name, ConnectorConfig::Scripted(connector))],
         };
         let host = Host::bind(config, options).await.expect("the host starts");
-        TestHost { host, chat, dir: self.dir }
+        TestHost { host, chat, dir: self.dir, base: self.base }
     }
 }
 
@@ -118,6 +142,11 @@ impl TestHost {
         put(&self.bots(), file, content);
     }
 
+    /// Writes the configuration anew, beside the test's base, as an editor does.
+    pub fn configure(&self, config: &str) {
+        put(self.dir.path(), "config.toml", format!("{}{config}", self.base).as_bytes());
+    }
+
     /// Returns how a bot stands, if there is such a bot.
     pub fn bot(&self, name: &str) -> Option<BotStatus> {
         self.host.bots().get(&name.parse().expect("a name"))
@@ -130,7 +159,7 @@ impl TestHost {
 
     /// Waits until a bot serves.
     pub async fn serving(&self, name: &str) -> BotStatus {
-        self.bot_when(name, |status| status.phase == Phase::Running && status.refused.is_none()).await
+        self.bot_when(name, |status| status.phase.is_serving() && status.refused.is_none()).await
     }
 
     /// Waits until a bot was refused before it ever served, and returns why.
@@ -189,12 +218,13 @@ impl TestHost {
     /// Stops the host and returns what it left undone, and its home, to start it again.
     pub async fn stop(self, compiler: impl Into<PathBuf>, config: &str) -> (Drained, Home) {
         let drained = self.host.shutdown().await;
-        let (compiler, config) = (compiler.into(), format!("{BASE}{config}"));
-        (drained, Home { dir: self.dir, compiler, config, guard: AddressGuard::default() })
+        let (compiler, config) = (compiler.into(), format!("{}{config}", self.base));
+        (drained, Home { dir: self.dir, compiler, base: self.base, config, guard: AddressGuard::default() })
     }
 }
 
-fn text_of(action: &ResolvedAction) -> String {
+/// Returns what an action says, or what else it does.
+pub fn text_of(action: &ResolvedAction) -> String {
     match &action.act {
         Act::Send { message, .. } | Act::Edit { message, .. } => message.text.clone(),
         Act::Delete { target } => format!("(delete {target})"),

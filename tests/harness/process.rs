@@ -13,6 +13,8 @@ use bothost::admin::client::{Client, ClientError};
 use http::StatusCode;
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -108,9 +110,19 @@ impl ProcessHome {
         self
     }
 
+    /// Returns the directory that everything is in.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Returns the directory of the host's own files.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// Returns what the newest process has written to its standard error stream so far; after its end, all of it.
+    pub fn said(&self) -> String {
+        text_of(&self.stderr(self.starts))
     }
 
     fn stderr(&self, start: usize) -> PathBuf {
@@ -186,7 +198,7 @@ fn core_limit() -> Rlimit {
 }
 
 /// Copies compiled components that are not there yet. Another process may do the same at the same moment.
-fn copy_components(from: &Path, to: &Path) {
+pub(crate) fn copy_components(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).into_iter().flatten().flatten() {
         let (path, target) = (entry.path(), to.join(entry.file_name()));
         // The code and the sum that vouches for it. What is unfinished is its own host's.
@@ -263,6 +275,30 @@ impl Process {
         }
     }
 
+    /// Returns the value of a metric whose exposition line begins with `series`; 0 where it is not there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let mut socket = UnixStream::connect(self.data.join("admin.sock")).await.expect("the host listens");
+        let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        socket.write_all(ask.as_bytes()).await.expect("the host reads");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).await.expect("the host answers");
+        let line = text.lines().find(|line| line.starts_with(series));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// Waits until a metric has at least this value, and returns it.
+    pub async fn metric_reaches(&self, series: &str, value: f64) -> f64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = self.metric(series).await;
+            if now >= value {
+                return now;
+            }
+            assert!(Instant::now() < deadline, "{series} is {now}, not {value}, after {PATIENCE:?}");
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Kills the process as `kill -9` does, and waits for its end.
     pub async fn kill(mut self) {
         // Fails where it has ended already; whoever kills does not mind.
@@ -274,32 +310,43 @@ impl Process {
     pub async fn aborted(mut self, failpoint: &str) {
         let status = self.end().await;
         let is_abort = status.signal() == Some(Signal::ABORT.as_raw());
-        let is_meant = self.stderr_text().contains(&format!("CRASH_AT: {failpoint} reached"));
+        let is_meant = self.said().contains(&format!("CRASH_AT: {failpoint} reached"));
         assert!(is_abort && is_meant, "it did not die of {failpoint}: {status}");
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let id = id.unwrap_or_else(|| panic!("the host ended before it was told to"));
+        rustix::process::kill_process(id, signal).expect("a child of ours");
     }
 
     /// Stops the process as an operator does, and waits for its end, which must be a good one.
     pub async fn stop(mut self) {
-        let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let id = id.unwrap_or_else(|| panic!("the host ended before it was told to"));
-        rustix::process::kill_process(id, Signal::TERM).expect("a child of ours");
+        self.signal(Signal::TERM);
         let status = self.end().await;
         assert!(status.success(), "the host did not stop well: {status}");
     }
 
     /// Waits for the process to refuse the start, and returns what it says.
-    pub async fn refused(mut self) -> String {
+    pub async fn refused(self) -> String {
+        self.refused_with().await.1
+    }
+
+    /// Waits for the process to refuse the start, and returns its exit code and what it says.
+    pub async fn refused_with(mut self) -> (i32, String) {
         let status = self.end().await;
-        assert!(status.code().is_some_and(|code| code != 0), "it should have refused to start: {status}");
-        self.stderr_text()
+        let code = status.code().filter(|code| *code != 0);
+        (code.unwrap_or_else(|| panic!("it should have refused to start: {status}")), self.said())
+    }
+
+    /// Returns what the process has written to standard error so far.
+    pub fn said(&self) -> String {
+        text_of(&self.stderr)
     }
 
     async fn end(&mut self) -> ExitStatus {
         let ended = timeout(PATIENCE, self.child.wait()).await;
         ended.unwrap_or_else(|_| panic!("the process runs on after {PATIENCE:?}")).expect("a child of ours")
-    }
-
-    fn stderr_text(&self) -> String {
-        text_of(&self.stderr)
     }
 }

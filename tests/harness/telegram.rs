@@ -165,9 +165,14 @@ impl FakeTelegram {
         self.state.script(method, None);
     }
 
-    /// Gives the bot another token: the old one is refused from now on.
+    /// Gives the bot another token that nobody knows: the old one is refused from now on.
     pub fn revoke_token(&self) {
-        self.state.set_token("999:revoked");
+        self.set_token("999:revoked");
+    }
+
+    /// Gives the bot this token: the old one is refused from now on.
+    pub fn set_token(&self, token: &str) {
+        self.state.set_token(token);
     }
 
     /// Has somebody set a webhook, so that polls are refused until it is deleted.

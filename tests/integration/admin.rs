@@ -17,12 +17,16 @@ use bothost::board::Board;
 use bothost::bot::phase::{BotStatus, Phase};
 use bothost::clock::Timestamp;
 use bothost::connector::{Link, Status};
+use bothost::generation::{Archive, Editor};
 use bothost::grants::ConnectorKey;
-use bothost::id::BotName;
+use bothost::id::{BotName, ContentHash, EventId};
 use bothost::logs::{self, BotLog, Format};
 use bothost::metrics::Metrics;
 use bothost::secret::Secret;
+use bothost::store::engine::Engine;
+use bothost::store::incidents::{Incident, IncidentKind};
 use bothost::store::{Store, StoreOptions};
+use bothost::supervisor::{BotVerb, Control, ControlError, ReloadReport, ReloadStep};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -36,21 +40,28 @@ struct Rig {
     metrics: Arc<Metrics>,
     alerts: Arc<Alerts>,
     is_ready: watch::Sender<bool>,
+    store: Store,
     admin: Admin,
 }
 
 impl Rig {
     fn new(token: Option<&str>) -> Self {
+        Self::with_control(token, Control::ended())
+    }
+
+    fn with_control(token: Option<&str>, control: Control) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (sources, is_ready) = sources(dir.path());
         let (metrics, alerts) = (sources.metrics.clone(), sources.alerts.clone());
+        let store = sources.store.clone();
+        let sources = Sources { control, ..sources };
         let config = AdminConfig {
             socket: dir.path().join("admin.sock"),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             token: token.map(Secret::new),
         };
         let admin = Admin::bind(config, sources).expect("both doors are bound");
-        Self { dir, metrics, alerts, is_ready, admin }
+        Self { dir, metrics, alerts, is_ready, store, admin }
     }
 
     fn socket(&self) -> PathBuf {
@@ -90,24 +101,37 @@ fn sources(dir: &Path) -> (Sources, watch::Sender<bool>) {
         component: None,
         version: Some("1.2.0".into()),
         refused: None,
+        edition: 1,
+        decided: 1,
         handled: 7,
         faults: 1,
+        restarts: 0,
         queued: 2,
         in_flight: 1,
     };
     let console = ConnectorKey::shared("console".parse().expect("a name"));
     let status = Status { link: Link::Connected, since, connections: 1, listening: None };
     let (is_ready, is_ready_receiver) = watch::channel(true);
+    let data = dir.join(format!("data-{:x}", fastrand::u64(..)));
+    let store = Store::open(&data, StoreOptions::default()).expect("a store");
     let sources = Sources {
         metrics,
         alerts,
         bots: board(bot.name.clone(), bot),
         connectors: board(console, status),
-        store: Store::open(&dir.join(format!("data-{:x}", fastrand::u64(..))), StoreOptions::default())
-            .expect("a store"),
+        editor: editor(dir, &data, &store),
+        store,
+        control: Control::ended(),
         is_ready: is_ready_receiver,
     };
     (sources, is_ready)
+}
+
+/// Returns the editor of a configuration of which nothing is recorded.
+fn editor(dir: &Path, data: &Path, store: &Store) -> Editor {
+    let keep = std::num::NonZeroUsize::new(5).expect("it is not zero");
+    let archive = Archive::open(data, store.blobs().clone(), keep).expect("an archive");
+    bothost::admin::editor(archive, dir.join("config.toml"), Control::ended())
 }
 
 fn board<K: Ord + Clone, S: Clone>(name: K, status: S) -> Arc<Board<K, S>> {
@@ -149,19 +173,33 @@ fn exchange(mut stream: impl io::Read + io::Write, request: &str) -> Answer {
 }
 
 /// Every route, and whether it is open to all.
-const ROUTES: [(&str, bool); 11] = [
+const ROUTES: [(&str, bool); 14] = [
     ("/health", true),
     ("/health/live", true),
     ("/health/ready", true),
     ("/metrics", false),
     ("/api/v1/bots", false),
     ("/api/v1/bots/echo", false),
+    ("/api/v1/faults", false),
+    ("/api/v1/condemned", false),
     ("/api/v1/connectors", false),
     ("/api/v1/alerts", false),
     ("/api/v1/queue", false),
     ("/api/v1/dead-letters", false),
     ("/api/v1/outbox", false),
+    ("/api/v1/config/versions", false),
 ];
+
+#[test]
+fn another_token_counts_from_the_next_request_on() {
+    let rig = Rig::new(Some(TOKEN));
+    let asked = |token: &str| rig.by_tcp(&format!("GET /api/v1/bots\nAuthorization: Bearer {token}")).status;
+    assert_eq!((asked(TOKEN), asked("another")), (200, 401));
+    rig.admin.token().set(Some(Secret::new("another")));
+    assert_eq!((asked(TOKEN), asked("another")), (401, 200));
+    rig.admin.token().set(None);
+    assert_eq!((asked("another"), rig.by_tcp("GET /health").status), (401, 200));
+}
 
 #[test]
 fn the_socket_serves_every_route() {
@@ -222,7 +260,7 @@ fn unknown_paths_methods_and_large_bodies_are_problems() {
 }
 
 /// Addresses that are wrong or name nothing, the status, and what the answer says.
-const MISTAKES: [(&str, u16, &str); 13] = [
+const MISTAKES: [(&str, u16, &str); 22] = [
     ("GET /api/v1/bots/nobody", 404, "GET /api/v1/bots lists them"),
     ("GET /api/v1/events/0198", 400, "32 hexadecimal digits"),
     ("GET /api/v1/events/0198f3a21b7c00000123456789abcdef", 404, "there is no event 0198f3a21b7c0000"),
@@ -236,6 +274,15 @@ const MISTAKES: [(&str, u16, &str); 13] = [
     ("DELETE /api/v1/outbox/7", 404, "the outbox has no entry 7; GET /api/v1/outbox lists"),
     ("POST /api/v1/outbox/7/retry", 404, "the outbox has no entry 7"),
     ("GET /api/v1/queue?bot=echo", 400, "this path takes: none"),
+    ("GET /api/v1/faults?kind=bad", 400, "`kind` must be `all`, `faults` or `life`, not bad"),
+    ("GET /api/v1/faults?before=+1", 400, "`before` must be a whole number"),
+    ("GET /api/v1/faults?bot=a%20b", 400, "`a b` is no name"),
+    ("GET /api/v1/condemned?limit=1", 400, "this path takes: bot"),
+    ("POST /api/v1/bots/nobody/stop", 404, "there is no bot `nobody`; GET /api/v1/bots lists them"),
+    ("POST /api/v1/bots/echo/reset?bot=echo", 400, "this path takes: none"),
+    ("POST /api/v1/bots/echo/reset", 503, "the host is stopping"),
+    ("POST /api/v1/reload?dry_run=yes", 400, "`dry_run` must be `true` or `false`, not yes"),
+    ("POST /api/v1/reload", 503, "the host is stopping"),
 ];
 
 #[test]
@@ -259,6 +306,9 @@ fn what_changes_something_takes_no_other_method_and_by_tcp_a_token() {
         ("GET", format!("{event}/retry"), "allow: post\r"),
         ("PUT", event.to_owned(), "allow: get, head, delete\r"),
         ("DELETE", "/api/v1/dead-letters".to_owned(), "allow: get, head\r"),
+        ("GET", "/api/v1/bots/echo/stop".to_owned(), "allow: post\r"),
+        ("GET", "/api/v1/reload".to_owned(), "allow: post\r"),
+        ("POST", "/api/v1/faults".to_owned(), "allow: get, head\r"),
     ] {
         let answer = rig.by_socket(&format!("{method} {path}"));
         assert!(answer.status == 405 && answer.head.contains(allow), "{method} {path}: {answer:?}");
@@ -267,6 +317,242 @@ fn what_changes_something_takes_no_other_method_and_by_tcp_a_token() {
         assert_eq!(rig.by_tcp(request).status, 401, "{request}");
         assert_eq!(rig.by_tcp(&format!("{request}\nAuthorization: Bearer {TOKEN}")).status, 404, "{request}");
     }
+    for request in ["POST /api/v1/bots/echo/stop", "POST /api/v1/reload"] {
+        assert_eq!(rig.by_tcp(request).status, 401, "{request}");
+        assert_eq!(rig.by_tcp(&format!("{request}\nAuthorization: Bearer {TOKEN}")).status, 503, "{request}");
+    }
+}
+
+/// A supervisor's stand-in, on a thread of its own: it does everything but start, and reports one step of a reload.
+fn stand_in() -> (Control, std::thread::JoinHandle<Vec<(String, BotVerb)>>) {
+    let (tell, told) = std::sync::mpsc::sync_channel(16);
+    let bot = move |name: &BotName, verb| {
+        tell.send((name.to_string(), verb)).expect("the thread listens");
+        match verb {
+            BotVerb::Start => Err(ControlError::NotNow("bot echo runs already".to_owned())),
+            _ => Ok(()),
+        }
+    };
+    let reload = async |dry_run| {
+        let step = ReloadStep {
+            subject: "bot echo".to_owned(),
+            action: if dry_run { "would compile".to_owned() } else { "compiled".to_owned() },
+            ..ReloadStep::default()
+        };
+        Ok(ReloadReport { generation: 7, steps: vec![step], ..ReloadReport::default() })
+    };
+    let (control, stand_in) = Control::answered_by(bot, reload);
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(stand_in);
+        told.try_iter().collect()
+    });
+    (control, thread)
+}
+
+#[test]
+fn the_operators_verbs_reach_the_supervisor_and_its_answers_come_back() {
+    let (control, thread) = stand_in();
+    let rig = Rig::with_control(None, control);
+    for verb in ["stop", "restart", "reset"] {
+        let answer = rig.by_socket(&format!("POST /api/v1/bots/echo/{verb}"));
+        assert_eq!((answer.status, &answer.json()["name"]), (202, &json!("echo")), "{verb}: {answer:?}");
+    }
+    let refused = rig.by_socket("POST /api/v1/bots/echo/start");
+    assert_eq!((refused.status, &refused.json()["detail"]), (409, &json!("bot echo runs already")));
+    for (query, action) in [("", "compiled"), ("?dry_run=false", "compiled"), ("?dry_run=true", "would compile")] {
+        let answer = rig.by_socket(&format!("POST /api/v1/reload{query}"));
+        assert_eq!((answer.status, &answer.json()["steps"][0]["action"]), (200, &json!(action)), "{query}");
+    }
+    drop(rig);
+    let orders = thread.join().expect("the stand-in ends with the admin side");
+    let verbs = [BotVerb::Stop, BotVerb::Restart, BotVerb::Reset, BotVerb::Start];
+    assert_eq!(orders, verbs.map(|verb| ("echo".to_owned(), verb)));
+}
+
+#[tokio::test]
+async fn what_happened_to_a_bot_is_listed_with_what_was_done_about_it() {
+    let rig = Rig::new(None);
+    let version = ContentHash::of(b"component");
+    let started = Incident {
+        at: Timestamp::from_millis(1_000),
+        bot: bot("echo"),
+        kind: IncidentKind::Started,
+        event: None,
+        attempt: 0,
+        component: Some(version),
+        message: String::new(),
+        backtrace: String::new(),
+        strategy: "none".to_owned(),
+    };
+    let trapped = Incident {
+        kind: IncidentKind::Fault("trapped".into()),
+        event: Some(EventId::from_bytes([7; 16])),
+        attempt: 2,
+        message: "unreachable".to_owned(),
+        backtrace: "inner\nouter".to_owned(),
+        strategy: "dead-letter".to_owned(),
+        ..started.clone()
+    };
+    rig.store.note(started.clone());
+    rig.store.note(trapped);
+    rig.store.note(Incident { bot: bot("other"), ..started });
+    rig.store.condemn(&bot("echo"), version, "traps", Timestamp::from_millis(2_000)).await.expect("it is written");
+
+    let client = Client::new(rig.socket());
+    let listed = client.get("/api/v1/faults?bot=echo").await.expect("an answer");
+    let trapped = json!({
+        "id": 2, "at": "1970-01-01T00:00:01Z", "bot": "echo", "kind": "trapped", "is_fault": true,
+        "event": "07".repeat(16), "attempt": 2, "component": version.to_string(), "message": "unreachable",
+        "backtrace": ["inner", "outer"], "strategy": "dead-letter",
+    });
+    assert_eq!(
+        (&listed[0], &listed[1]["kind"], listed.as_array().map(Vec::len)),
+        (&trapped, &json!("started"), Some(2))
+    );
+    for (query, ids) in [("", vec![3, 2, 1]), ("?kind=faults", vec![2]), ("?kind=life&before=3&limit=1", vec![1])] {
+        let listed = client.get(&format!("/api/v1/faults{query}")).await.expect("an answer");
+        let listed = listed.as_array().expect("a list").iter().map(|incident| incident["id"].clone());
+        assert_eq!(listed.collect::<Vec<_>>(), ids, "{query}");
+    }
+    let condemned = json!([{
+        "bot": "echo", "component": version.to_string(), "reason": "traps", "at": "1970-01-01T00:00:02Z",
+    }]);
+    assert_eq!(client.get("/api/v1/condemned?bot=echo").await.expect("an answer"), condemned);
+    assert_eq!(client.get("/api/v1/condemned?bot=other").await.expect("an answer"), json!([]));
+    tokio::task::spawn_blocking(move || drop(rig)).await.expect("it stops");
+}
+
+/// Runs the command line against a rig, with arguments that have no spaces in them: the exit code, and what it says to either stream.
+fn told(rig: &Rig, arguments: &str) -> (Option<i32>, String, String) {
+    std::fs::write(rig.dir.path().join("config.toml"), "[host]\ndata_dir = \".\"\nbots_dir = \"bots\"\n")
+        .expect("a file");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_host"))
+        .args(arguments.split(' '))
+        .current_dir(rig.dir.path())
+        .output()
+        .expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_line_tells_what_the_supervisor_did() {
+    let (control, thread) = stand_in();
+    let rig = Rig::with_control(None, control);
+    assert_eq!(told(&rig, "reset echo"), (Some(0), "echo is reset\n".to_owned(), String::new()));
+    let (code, said, complaint) = told(&rig, "reset nobody");
+    assert_eq!((code, said.as_str()), (Some(1), ""));
+    assert!(complaint.contains("404") && complaint.contains("there is no bot `nobody`"), "{complaint}");
+    let (code, said, _) = told(&rig, "reload");
+    assert_eq!((code, said.lines().count()), (Some(0), 2), "{said}");
+    assert!(said.starts_with("bot echo  compiled  ") && said.ends_with("generation 7 is in force\n"), "{said}");
+    let (code, said, _) = told(&rig, "reload --dry-run");
+    assert!(code == Some(0) && said.contains("would compile") && said.contains("nothing was changed"), "{said}");
+    let (_, said, _) = told(&rig, "reload --json");
+    assert_eq!(serde_json::from_str::<Value>(&said).expect("JSON")["generation"], 7);
+    drop(rig);
+    let orders = thread.join().expect("the stand-in ends with the admin side");
+    assert_eq!(orders, [("echo".to_owned(), BotVerb::Reset)]);
+    let rig = Rig::new(None);
+    assert_eq!(told(&rig, "reload").0, Some(75), "a host that stops may be asked again");
+}
+
+#[test]
+fn a_reload_that_was_not_taken_ends_with_the_documented_codes() {
+    let rejected = ReloadReport {
+        rejected: Some("config.toml:7:1: unknown key `bost`\nconfig.toml:9:1: \u{1b}[2J".to_owned()),
+        ..ReloadReport::default()
+    };
+    let step = ReloadStep { subject: "bot echo".into(), action: "refused".into(), ..ReloadStep::default() };
+    let refused = ReloadReport { steps: vec![step], ..ReloadReport::default() };
+    for (report, code, complaint) in
+        [(rejected, 64, "config.toml:7:1: unknown key `bost`\nconfig.toml:9:1: \\u{1b}[2J\n"), (refused, 1, "")]
+    {
+        let (control, stand_in) = Control::answered_by(|_, _| Ok(()), move |_| std::future::ready(Ok(report.clone())));
+        let thread = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(stand_in);
+        });
+        let rig = Rig::with_control(None, control);
+        let (found, _, said) = told(&rig, "reload");
+        assert_eq!((found, said.as_str()), (Some(code), complaint));
+        drop(rig);
+        thread.join().expect("the stand-in ends with the admin side");
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_describes_a_bot_and_what_happened_to_it() {
+    let rig = Rig::new(None);
+    let version = ContentHash::of(b"component");
+    rig.store.note(Incident {
+        at: Timestamp::from_millis(1_000),
+        bot: bot("echo"),
+        kind: IncidentKind::Fault("panicked".into()),
+        event: Some(EventId::from_bytes([7; 16])),
+        attempt: 2,
+        component: Some(version),
+        message: "boom \u{1b}[2J".to_owned(),
+        backtrace: String::new(),
+        strategy: "restart in 2 s".to_owned(),
+    });
+    rig.store.condemn(&bot("echo"), version, "it panics", Timestamp::from_millis(2_000)).await.expect("it is written");
+    let short = &version.to_string()[..12];
+    let (code, said, _) = told(&rig, "describe echo");
+    assert_eq!(code, Some(0));
+    for part in [
+        "phase         running since 1970-01-01T00:00:00Z\n",
+        "restarts      0\n",
+        &format!("condemned     {short} since 1970-01-01T00:00:02Z: it panics\n"),
+        &format!("panicked  2    restart in 2 s  {short}  {}  boom \\u{{1b}}[2J", "07".repeat(16)),
+    ] {
+        assert!(said.contains(part), "{part:?} is not in:\n{said}");
+    }
+    let (_, said, _) = told(&rig, "describe echo --json");
+    let described: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&described["bot"]["name"], &described["incidents"][0]["kind"]), (&json!("echo"), &json!("panicked")));
+    assert_eq!(described["condemned"][0]["reason"], "it panics");
+    assert!(told(&rig, "describe nobody").2.contains("there is no bot `nobody`"));
+
+    assert!(told(&rig, "faults echo").1.contains("boom \\u{1b}[2J"));
+    assert_eq!(told(&rig, "faults other").1, "nothing is known to have happened\n");
+    let (_, said, complaint) = told(&rig, "faults --limit 1");
+    assert!(
+        said.contains("panicked") && complaint.contains("these are the latest 1; there may be more"),
+        "{complaint}"
+    );
+    assert_eq!(told(&rig, "faults --limit 0").0, Some(2));
+    assert!(
+        told(&rig, "ps").1.starts_with("NAME  PHASE    UNTIL  VERSION  QUEUED  HANDLED  FAULTS  RESTARTS  DETAIL\n")
+    );
+
+    // How it is, is known even where the store has nothing to say.
+    rig.store.clone().close().await;
+    let (code, said, complaint) = told(&rig, "describe echo");
+    assert!(code == Some(75) && said.contains("phase         running") && complaint.contains("closed"), "{complaint}");
+    tokio::task::spawn_blocking(move || drop(rig)).await.expect("it stops");
+}
+
+#[test]
+fn what_is_degraded_is_told_to_the_operator_and_only_counted_for_others() {
+    let rig = Rig::new(Some(TOKEN));
+    let now = Timestamp::from_millis(1_000);
+    rig.alerts.raise_host("configuration-rejected", Severity::Warning, "line 7: unknown key", Vec::new(), now);
+    let degraded = json!([{ "part": "configuration", "since": "1970-01-01T00:00:01Z", "why": "line 7: unknown key" }]);
+    let by_token = format!("GET /health\nAuthorization: Bearer {TOKEN}");
+    for health in [rig.by_socket("GET /health"), rig.by_tcp(&by_token)] {
+        let health = health.json();
+        assert_eq!((&health["status"], &health["level"]), (&json!("ok"), &json!("reduced")));
+        assert_eq!(health["degraded"], degraded);
+    }
+    for public in [rig.by_tcp("GET /health"), rig.by_tcp("GET /health\nAuthorization: Bearer hunter3")] {
+        assert!(!public.body.contains("line 7"), "{}", public.body);
+        let health = public.json();
+        assert_eq!((&health["level"], &health["degraded_parts"]), (&json!("reduced"), &json!(1)));
+        assert_eq!(health.get("degraded"), None);
+    }
+    let metrics = rig.by_socket("GET /metrics").body;
+    assert!(metrics.contains("bothost_degraded_parts 1\n") && metrics.contains("bothost_incidents_dropped_total 0\n"));
 }
 
 #[tokio::test]

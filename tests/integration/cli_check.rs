@@ -44,6 +44,24 @@ fn an_empty_configuration_is_good() {
 }
 
 #[test]
+fn an_override_counts_and_a_mistake_in_one_names_the_variable() {
+    let dir = directory(&[("config.toml", "[queue]\nkeep = 0\n")]);
+    let checked = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
+        let output =
+            command.args(["check", "config.toml"]).current_dir(dir.path()).envs(variables.iter().copied()).output();
+        let output = output.expect("the binary runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(checked(&[("BOTHOST__QUEUE__KEEP", "5")]), (Some(0), String::new()));
+    let (code, stderr) = checked(&[("BOTHOST__QUEUE__KEEP", "5"), ("BOTHOST__SUPERVISOR__MAX_RESTART", "20")]);
+    assert_eq!(code, Some(64));
+    let expected =
+        "BOTHOST__SUPERVISOR__MAX_RESTART: unknown key `max_restart` in [supervisor], did you mean `max_restarts`?";
+    assert!(stderr.contains(expected), "{stderr}");
+}
+
+#[test]
 fn a_bot_that_is_switched_off_needs_no_component() {
     let config = "[connectors.t]\ntype = \"telegram\"\ntoken = \"${BOTHOST_TEST_TOKEN}\"\n[bots.one]\nconnectors = [\"t\"]\nenabled = false\n";
     check(

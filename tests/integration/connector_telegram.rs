@@ -36,6 +36,19 @@ async fn confirmed(fake: &FakeTelegram, left: &[i64]) {
 // Receiving.
 
 #[tokio::test]
+async fn where_nothing_happens_it_is_connected_all_the_same_and_then_polls_for_long() {
+    let fake = FakeTelegram::start(TOKEN).await;
+    let table = format!("token = \"{TOKEN}\"\napi_url = \"{}\"\npoll_timeout = \"50s\"", fake.url());
+    let mut rig = Rig::start("telegram", &table);
+    rig.connected().await;
+    call(&fake, "getUpdates", |call| call.parameters["timeout"] == 50).await;
+    let timeouts: Vec<_> =
+        fake.calls_of("getUpdates").into_iter().map(|call| call.parameters["timeout"].clone()).collect();
+    assert_eq!(timeouts, [json!(0), json!(50)]);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn an_update_is_confirmed_only_after_the_host_has_taken_it_over() {
     let fake = FakeTelegram::start(TOKEN).await;
     let id = fake.push_message(5, "hi");

@@ -265,9 +265,18 @@ failpoints! {
     offset_after: OffsetAfter;
 }
 
+/// No message passes these; `generation/edit` goes through them, in processes of its own.
+const EDITS: &[Failpoint] = &[
+    Failpoint::EditBeforeIntent,
+    Failpoint::EditAfterIntent,
+    Failpoint::EditAfterFile,
+    Failpoint::RecordBefore,
+    Failpoint::RecordAfter,
+];
+
 #[test]
 fn every_failpoint_has_its_cases() {
-    assert_eq!([COVERED, MIGRATIONS].concat(), Failpoint::ALL);
+    assert_eq!([COVERED, MIGRATIONS, EDITS].concat(), Failpoint::ALL);
 }
 
 #[tokio::test]
@@ -336,7 +345,7 @@ async fn f073_a_dozen_kills_under_load_lose_nothing() {
 }
 
 /// A variable of the environment as a number, such as `cargo xtask soak` sets it.
-fn number(variable: &str, default: u64) -> u64 {
+pub fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text:?} is no whole number")),
         Err(_) => default,

@@ -11,6 +11,7 @@ mod connector_onebot;
 mod connector_scripted;
 mod connector_telegram;
 mod crash;
+mod daemon;
 mod deliveries;
 mod drop_in;
 mod fairness;

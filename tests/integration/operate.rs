@@ -34,7 +34,6 @@ impl Operated {
         for (name, _) in bots {
             host.serving(name).await;
         }
-        std::fs::write(host.home().join("config.toml"), CONFIG).unwrap();
         let client = Client::new(host.home().join("data").join(ADMIN_SOCKET));
         Self { host, client }
     }
@@ -325,8 +324,9 @@ async fn what_is_not_there_and_what_is_wrongly_asked_ends_with_the_documented_co
 async fn without_a_host_each_verb_says_so() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.toml"), CONFIG).unwrap();
-    for verb in ["ps".to_owned(), "dlq list".to_owned(), "outbox list".to_owned(), format!("why {UNKNOWN}")] {
-        let output = run(dir.path(), &verb).await;
+    let why = format!("why {UNKNOWN}");
+    for verb in ["ps", "dlq list", "outbox list", &why, "faults", "describe echo", "reset echo", "reload"] {
+        let output = run(dir.path(), verb).await;
         assert_eq!(output.status.code(), Some(69), "{verb}");
         assert_says(&text(&output.stderr), &["no host is running"]);
     }

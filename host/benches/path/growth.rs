@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use bothost::delivery::Durability;
 use bothost::store::{QueueBounds, Store, StoreOptions};
+use harness::crowd;
 use harness::guests;
 use harness::host::{Home, TestHost};
 use tokio::runtime::Runtime;
 
-use super::crowd;
 use super::measure::is_wanted;
 use super::messages::CONFIG;
 use super::sheet::Unit;

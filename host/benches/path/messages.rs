@@ -6,12 +6,12 @@ use bothost::connector::scripted::ScriptedHandle;
 use bothost::event::EventKind;
 use bothost::grants::ConnectorKey;
 use criterion::Criterion;
+use harness::crowd::{self, quantile};
 use harness::guests;
 use harness::host::{CHAT, Home, TestHost};
 use tokio::runtime::Runtime;
 
 use super::ceiling::{Ceiling, Payloads};
-use super::crowd::{self, quantile};
 use super::measure::{Pace, compare, floor_alone, is_wanted, timed};
 use super::native::{self, Native};
 use super::sheet::{Sheet, Unit};

@@ -4,24 +4,24 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode, Uri};
+use http::request::Parts;
+use http::{Method, StatusCode};
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::event::cut;
-use super::health::{Health, Verdict};
+use super::auth::Caller;
+use super::health::{Facts, Health, Verdict};
 use super::problem::{Answer, Problem, answer, json};
 use super::query::Query;
 use super::queue::QueueView;
 use super::records::Records;
 use super::route::Route;
-use super::{Sources, letters, sends, story};
+use super::{Sources, configuration, degraded, incidents, letters, operate, sends, story};
 use crate::action::Severity;
 use crate::alert::{Alert, Source};
-use crate::bot::phase::BotStatus;
+use crate::bot::phase::{BotStatus, Phase};
 use crate::connector::{Link, Status};
 use crate::grants::ConnectorKey;
-use crate::logs::escape;
 use crate::metrics::CONTENT_TYPE;
 
 /// A rendering of the metrics is shown again for this many times as long as it took to make. So at most a tenth of the
@@ -40,6 +40,8 @@ pub struct BotView {
     pub detail: Option<String>,
     /// Since when, in RFC 3339.
     pub since: String,
+    /// When it will be tried again, or when the watch of a new version ends; in RFC 3339.
+    pub until: Option<String>,
     /// SHA-256 of the component that serves, in hexadecimal.
     pub component: Option<String>,
     /// The version that the component names.
@@ -50,6 +52,8 @@ pub struct BotView {
     pub handled: u64,
     /// Attempts that did not.
     pub faults: u64,
+    /// How often it was started again after it failed, since the host began.
+    pub restarts: u64,
     /// Events that wait.
     pub queued: usize,
     /// Events at work.
@@ -63,14 +67,25 @@ impl From<&BotStatus> for BotView {
             phase: status.phase.as_str().to_owned(),
             detail: status.phase.detail().or(status.refused.as_deref()).map(str::to_owned),
             since: status.since.to_string(),
+            until: until(&status.phase),
             component: status.component.map(|hash| hash.to_string()),
             version: status.version.clone(),
             refused: status.refused.clone(),
             handled: status.handled,
             faults: status.faults,
+            restarts: status.restarts,
             queued: status.queued,
             in_flight: status.in_flight,
         }
+    }
+}
+
+fn until(phase: &Phase) -> Option<String> {
+    match phase {
+        Phase::Probation { until } | Phase::Backoff { until, .. } | Phase::Degraded { until, .. } => {
+            Some(until.to_string())
+        }
+        _ => None,
     }
 }
 
@@ -157,13 +172,14 @@ impl Api {
     }
 
     /// Answers a request that may be served.
-    pub(super) async fn answer(&self, method: &Method, uri: &Uri) -> Answer {
-        self.try_answer(method, uri).await.unwrap_or_else(Problem::into_answer)
+    pub(super) async fn answer(&self, caller: Caller, head: &Parts, body: Bytes) -> Answer {
+        self.try_answer(caller, head, body).await.unwrap_or_else(Problem::into_answer)
     }
 
-    async fn try_answer(&self, method: &Method, uri: &Uri) -> Result<Answer, Problem> {
+    async fn try_answer(&self, caller: Caller, head: &Parts, body: Bytes) -> Result<Answer, Problem> {
+        let Parts { method, uri, headers, .. } = head;
         let route = Route::of(uri.path())?;
-        if let Route::Bot(name) = &route {
+        if let Route::Bot(name) | Route::BotVerb(name, _) = &route {
             // So that a wrong method on a wrong path is a wrong path.
             self.bot(name)?;
         }
@@ -175,13 +191,18 @@ impl Api {
             Some(known) => Query::parse(uri.query(), known)?,
             None => Query::default(),
         };
+        let editor = &self.sources.editor;
         match route {
-            Route::Health => Ok(self.health()),
+            Route::Health => Ok(self.health(caller)),
             Route::Live => Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))),
             Route::Ready => Ok(self.ready()),
             Route::Metrics => Ok(self.metrics()),
             Route::Bots => Ok(self.bots()),
             Route::Bot(name) => self.bot(&name),
+            Route::BotVerb(name, verb) => operate::bot(&self.sources, &name, verb).await,
+            Route::Reload => operate::reload(&self.sources, &query).await,
+            Route::Incidents => incidents::list(&self.records, &query).await,
+            Route::Condemned => incidents::condemned(&self.records, &query).await,
             Route::Connectors => Ok(self.connectors()),
             Route::Alerts => Ok(self.alerts()),
             Route::Queue => Ok(json(StatusCode::OK, &QueueView::from(self.records.store().queue()))),
@@ -194,14 +215,31 @@ impl Api {
             Route::Send(id) if *method == Method::DELETE => sends::give_up(&self.records, id).await,
             Route::Send(id) => sends::one(&self.records, id).await,
             Route::SendRetry(id) => sends::retry(&self.records, &self.sources.connectors, id).await,
+            Route::Enable { bot, is_enabled } => configuration::enable(editor, &bot, is_enabled, &query).await,
+            Route::Config if *method == Method::PUT => configuration::put(editor, headers, &query, body).await,
+            Route::Config => configuration::text(editor).await,
+            Route::Versions => configuration::versions(editor).await,
+            Route::Version(version) => configuration::version(editor, version).await,
+            Route::Diff(from, to) => configuration::diff(editor, from, to).await,
+            Route::Rollback(number) => configuration::rollback(editor, number, &query).await,
+            Route::Import => configuration::import(editor, &query, body).await,
+            Route::Set => configuration::set(editor, &query, body).await,
+            Route::Unset => configuration::unset(editor, &query).await,
         }
     }
 
-    fn health(&self) -> Answer {
-        let (bots, connectors) = (self.sources.bots.statuses(), self.sources.connectors.entries());
-        let is_ready = *self.sources.is_ready.borrow();
-        let store = self.sources.store.health().borrow().clone();
-        let health = Health::assess(is_ready, self.started.elapsed(), &bots, &connectors, &store);
+    fn facts(&self) -> Facts {
+        Facts {
+            is_ready: *self.sources.is_ready.borrow(),
+            bots: self.sources.bots.statuses(),
+            connectors: self.sources.connectors.entries(),
+            store: self.sources.store.health().borrow().clone(),
+            alerts: self.sources.alerts.active(),
+        }
+    }
+
+    fn health(&self, caller: Caller) -> Answer {
+        let health = Health::assess(self.started.elapsed(), &self.facts(), caller);
         json(status_of(health.status), &health)
     }
 
@@ -216,6 +254,7 @@ impl Api {
         let text = match &*rendering {
             Some(rendering) if begun < rendering.fresh_until => rendering.text.clone(),
             _ => {
+                self.sources.metrics.degraded_parts(degraded::parts(&self.facts()).len());
                 let text = Bytes::from(self.sources.metrics.render());
                 let reuse: Duration = begun.elapsed() * RENDERING_REUSE_FACTOR;
                 *rendering = Some(Rendering { text: text.clone(), fresh_until: Instant::now() + reuse });
@@ -232,9 +271,7 @@ impl Api {
 
     fn bot(&self, name: &str) -> Result<Answer, Problem> {
         let bot = name.parse().ok().and_then(|name| self.sources.bots.get(&name));
-        let absent =
-            || Problem::Absent(format!("there is no bot `{}`; GET /api/v1/bots lists them", cut(&escape(name))));
-        Ok(json(StatusCode::OK, &BotView::from(&bot.ok_or_else(absent)?)))
+        Ok(json(StatusCode::OK, &BotView::from(&bot.ok_or_else(|| operate::no_bot(name))?)))
     }
 
     fn connectors(&self) -> Answer {

@@ -1,7 +1,9 @@
 //! Who may ask what: decided from the request's head alone, before any route is looked for.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, Uri};
 
@@ -17,9 +19,37 @@ pub(super) enum Door {
     Tcp {
         /// Where it listens.
         address: SocketAddr,
-        /// What lets in; without one only `/health` is open.
-        token: Option<Secret>,
+        /// What lets in.
+        token: TokenHandle,
     },
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Whoever can reach the listener.
+    Anybody,
+    /// Who came by the socket, or has the token.
+    Operator,
+}
+
+/// What lets in by TCP, and the way to change it while the admin side serves. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct TokenHandle(Arc<ArcSwapOption<Secret>>);
+
+impl TokenHandle {
+    /// Returns a handle on a token; none: only `/health` is open.
+    pub(super) fn new(token: Option<Secret>) -> Self {
+        let handle = Self::default();
+        handle.set(token);
+        handle
+    }
+
+    /// Puts another token in force, for every request from now on, those on connections that are open already as well. None: only
+    /// `/health` is open.
+    pub fn set(&self, token: Option<Secret>) {
+        self.0.store(token.map(Arc::new));
+    }
 }
 
 impl Door {
@@ -40,13 +70,27 @@ impl Door {
         if is_public(uri.path()) {
             return Ok(());
         }
-        let token = token.as_ref().ok_or(Problem::TokenNotConfigured)?;
-        let given = bearer(headers).ok_or(Problem::Unauthorized)?;
-        if token.matches(given) { Ok(()) } else { Err(Problem::Unauthorized) }
+        match self.caller(headers) {
+            Caller::Operator => Ok(()),
+            Caller::Anybody if token.0.load().is_none() => Err(Problem::TokenNotConfigured),
+            Caller::Anybody => Err(Problem::Unauthorized),
+        }
+    }
+
+    /// Returns who sent a request, for what is open to all and tells some more than others.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Caller {
+        let is_operator = match self {
+            Self::Socket => true,
+            Self::Tcp { token, .. } => {
+                let token = token.0.load();
+                token.as_ref().is_some_and(|token| bearer(headers).is_some_and(|given| token.matches(given)))
+            }
+        };
+        if is_operator { Caller::Operator } else { Caller::Anybody }
     }
 }
 
-/// Returns whether anybody may ask for a path: load balancers have no token, and these answers name nothing.
+/// Returns whether anybody may ask for a path: load balancers have no token, and what they are answered names nothing.
 fn is_public(path: &str) -> bool {
     matches!(path, "/health" | "/health/live" | "/health/ready")
 }
@@ -90,7 +134,7 @@ mod tests {
     use super::*;
 
     fn door(address: &str, token: Option<&str>) -> Door {
-        Door::Tcp { address: address.parse().unwrap(), token: token.map(Secret::new) }
+        Door::Tcp { address: address.parse().unwrap(), token: TokenHandle::new(token.map(Secret::new)) }
     }
 
     fn check(door: &Door, uri: &str, headers: &[(&'static str, &str)]) -> Result<(), Problem> {
@@ -146,6 +190,19 @@ mod tests {
             let answer = check(&door, &uri, &[LOCAL, ("authorization", "Bearer secret")]);
             assert_eq!(answer, Err(Problem::TokenInQuery), "{query}");
         }
+    }
+
+    #[test]
+    fn another_token_counts_from_the_next_request_on_and_the_one_before_no_longer() {
+        let token = TokenHandle::new(Some(Secret::new("one")));
+        let door = Door::Tcp { address: "127.0.0.1:8080".parse().unwrap(), token: token.clone() };
+        let given = |value: &str| check(&door, "/api/v1/bots", &[LOCAL, ("authorization", value)]);
+        assert_eq!((given("Bearer one"), given("Bearer two")), (Ok(()), Err(Problem::Unauthorized)));
+        token.set(Some(Secret::new("two")));
+        assert_eq!((given("Bearer one"), given("Bearer two")), (Err(Problem::Unauthorized), Ok(())));
+        token.set(None);
+        assert_eq!(given("Bearer two"), Err(Problem::TokenNotConfigured));
+        assert_eq!(check(&door, "/health", &[LOCAL]), Ok(()));
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -59,10 +59,12 @@ pub enum ClientError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No answer came in time.
-    #[error("the host did not answer {path} within {} s", TIMEOUT.as_secs())]
+    #[error("the host did not answer {path} within {} s", timeout.as_secs())]
     TimedOut {
         /// What was asked.
         path: String,
+        /// How long it had.
+        timeout: Duration,
     },
     /// The host refused.
     #[error("the host refused {path} with {status}: {detail}")]
@@ -80,21 +82,27 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    timeout: Option<Duration>,
 }
 
 impl Client {
     /// Returns a client of the host whose socket this is.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { socket: socket.into(), timeout: Some(TIMEOUT) }
+    }
+
+    /// Returns a client that waits for an answer as long as the host is there, for what may take minutes.
+    pub fn patient(self) -> Self {
+        Self { timeout: None, ..self }
     }
 
     /// Asks for a path that answers JSON.
     ///
     /// # Errors
     ///
-    /// See [`ClientError`]; an answer of another status than 200 is [`ClientError::Refused`].
+    /// See [`ClientError`]; an answer whose status is no success is [`ClientError::Refused`].
     pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.ask(Method::GET, path).await
+        self.ask(Method::GET, path, None).await
     }
 
     /// Has the host do what a path stands for, and returns what it says.
@@ -103,7 +111,7 @@ impl Client {
     ///
     /// As [`Client::get`]. After [`ClientError::Broken`] and [`ClientError::TimedOut`] it may have been done.
     pub async fn post(&self, path: &str) -> Result<Value, ClientError> {
-        self.ask(Method::POST, path).await
+        self.ask(Method::POST, path, None).await
     }
 
     /// Has the host remove what a path names, and returns what it says.
@@ -112,19 +120,34 @@ impl Client {
     ///
     /// As [`Client::post`].
     pub async fn delete(&self, path: &str) -> Result<Value, ClientError> {
-        self.ask(Method::DELETE, path).await
+        self.ask(Method::DELETE, path, None).await
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Result<Value, ClientError> {
+    /// Has the host edit its configuration, and returns what it says when the edit has come into force. `body` is sent as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::post`].
+    pub async fn edit(&self, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+        self.clone().patient().ask(Method::POST, path, body).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| connect_error(&self.socket, source))?;
-        let (status, body) = tokio::time::timeout(TIMEOUT, exchange(stream, method, path))
-            .await
-            .map_err(|_| ClientError::TimedOut { path: path.to_owned() })?
-            .map_err(|source| ClientError::Broken { path: path.to_owned(), source })?;
-        if status == StatusCode::OK {
+        let exchange = exchange(stream, method, path, body);
+        let answer = match self.timeout {
+            None => exchange.await,
+            Some(timeout) => tokio::time::timeout(timeout, exchange)
+                .await
+                .map_err(|_| ClientError::TimedOut { path: path.to_owned(), timeout })?,
+        };
+        let (status, body) = answer.map_err(|source| ClientError::Broken { path: path.to_owned(), source })?;
+        if status.is_success() {
             return Ok(body);
         }
-        let detail = escape(body["detail"].as_str().unwrap_or("no reason given")).into_owned();
+        let detail = body["detail"].as_str().unwrap_or("no reason given");
+        // A line for each mistake.
+        let detail = detail.lines().map(escape).collect::<Vec<_>>().join("\n");
         Err(ClientError::Refused { path: path.to_owned(), status, detail })
     }
 }
@@ -142,8 +165,11 @@ async fn exchange(
     stream: UnixStream,
     method: Method,
     path: &str,
+    body: Option<&Value>,
 ) -> Result<(StatusCode, Value), Box<dyn std::error::Error + Send + Sync>> {
-    let request = Request::builder().method(method).uri(path).header(HOST, "localhost").body(Empty::<Bytes>::new())?;
+    let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+    let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+    let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {
         let answer = sender.send_request(request).await?;

@@ -6,21 +6,40 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::bot::phase::{BotStatus, Phase};
+use super::auth::Caller;
+use super::degraded::{self, Level, Part};
+use crate::alert::Alert;
+use crate::bot::phase::BotStatus;
 use crate::connector::{Link, Status};
 use crate::grants::ConnectorKey;
 use crate::store::{Condition, StoreHealth};
+
+/// What is known of a host at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) is_ready: bool,
+    pub(super) bots: Vec<BotStatus>,
+    pub(super) connectors: Vec<(ConnectorKey, Status)>,
+    pub(super) store: StoreHealth,
+    pub(super) alerts: Vec<Alert>,
+}
 
 /// What `/health` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Health {
     pub(super) status: Verdict,
+    level: Level,
     uptime_seconds: u64,
     /// How many bots are in each phase.
     bots: BTreeMap<&'static str, usize>,
     /// How many connectors stand each way.
     connectors: BTreeMap<&'static str, usize>,
     store: StoreView,
+    /// How many parts do not work as they should.
+    degraded_parts: usize,
+    /// Those parts. For the operator only: names and reasons are in there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<Vec<Part>>,
 }
 
 /// How the store is. What it says in words is in the alerts: this is served to everybody.
@@ -45,29 +64,24 @@ pub(super) enum Verdict {
 }
 
 impl Health {
-    /// Assesses a host that is up for `uptime`.
-    pub(super) fn assess(
-        is_ready: bool,
-        uptime: Duration,
-        bots: &[BotStatus],
-        connectors: &[(ConnectorKey, Status)],
-        store: &StoreHealth,
-    ) -> Self {
-        let bots_are_well = bots
-            .iter()
-            .all(|bot| bot.refused.is_none() && !matches!(bot.phase, Phase::Rejected { .. } | Phase::Backoff { .. }));
+    /// Assesses a host that is up for `uptime`, for whoever asks.
+    pub(super) fn assess(uptime: Duration, facts: &Facts, caller: Caller) -> Self {
+        let Facts { is_ready, bots, connectors, store, .. } = facts;
+        let bots_are_well = bots.iter().all(|bot| bot.refused.is_none() && !bot.phase.is_ill());
         let connectors_are_well = connectors
             .iter()
             .all(|(_, status)| !matches!(status.link, Link::BackingOff { .. } | Link::AuthFailed { .. }));
         let is_stored = !matches!(store.condition, Condition::Failing { .. } | Condition::Displaced { .. });
         let store_is_well = store.condition == Condition::Working && store.damage.is_none() && store.quarantined == 0;
-        let status = match (is_ready && is_stored, bots_are_well && connectors_are_well && store_is_well) {
+        let status = match (*is_ready && is_stored, bots_are_well && connectors_are_well && store_is_well) {
             (false, _) => Verdict::Unavailable,
             (true, true) => Verdict::Ok,
             (true, false) => Verdict::Degraded,
         };
+        let parts = degraded::parts(facts);
         Self {
             status,
+            level: degraded::level(facts),
             uptime_seconds: uptime.as_secs(),
             bots: count(bots.iter().map(|bot| bot.phase.as_str())),
             connectors: count(connectors.iter().map(|(_, status)| status.link.as_str())),
@@ -77,6 +91,8 @@ impl Health {
                 quarantined: store.quarantined,
                 wal_bytes: store.log_bytes,
             },
+            degraded_parts: parts.len(),
+            degraded: (caller == Caller::Operator).then_some(parts),
         }
     }
 }
@@ -91,6 +107,7 @@ fn count(words: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bot::phase::Phase;
     use crate::clock::Timestamp;
 
     const UPTIME: Duration = Duration::from_millis(90_900);
@@ -107,7 +124,18 @@ mod tests {
     }
 
     fn verdict(is_ready: bool, bots: &[BotStatus], connectors: &[(ConnectorKey, Status)]) -> Verdict {
-        Health::assess(is_ready, UPTIME, bots, connectors, &StoreHealth::default()).status
+        let facts = Facts { is_ready, bots: bots.to_vec(), connectors: connectors.to_vec(), ..facts() };
+        Health::assess(UPTIME, &facts, Caller::Anybody).status
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            is_ready: true,
+            bots: Vec::new(),
+            connectors: Vec::new(),
+            store: StoreHealth::default(),
+            alerts: Vec::new(),
+        }
     }
 
     #[test]
@@ -130,7 +158,9 @@ mod tests {
     #[test]
     fn a_store_that_takes_less_degrades_and_one_that_takes_nothing_makes_unavailable() {
         let since = Timestamp::from_millis(0);
-        let of = |store: &StoreHealth| Health::assess(true, UPTIME, &[], &[], store).status;
+        let of = |store: &StoreHealth| {
+            Health::assess(UPTIME, &Facts { store: store.clone(), ..facts() }, Caller::Anybody).status
+        };
         let with = |condition| of(&StoreHealth { condition, ..StoreHealth::default() });
         assert_eq!(with(Condition::Full { since }), Verdict::Degraded);
         assert_eq!(with(Condition::Failing { since, error: "no".into() }), Verdict::Unavailable);
@@ -140,20 +170,24 @@ mod tests {
     }
 
     #[test]
-    fn bots_and_connectors_are_counted_and_not_named() {
-        let health = Health::assess(
-            true,
-            UPTIME,
-            &[bot(Phase::Running), bot(Phase::Running), bot(Phase::Disabled)],
-            &[connector(Link::Connected)],
-            &StoreHealth { log_bytes: 7, ..StoreHealth::default() },
-        );
+    fn bots_and_connectors_are_counted_and_named_to_the_operator_only() {
+        let rejected = Phase::Rejected { reason: "secret".into() };
+        let facts = Facts {
+            bots: vec![bot(Phase::Running), bot(rejected), bot(Phase::Disabled)],
+            connectors: vec![connector(Link::Connected)],
+            store: StoreHealth { log_bytes: 7, ..StoreHealth::default() },
+            ..facts()
+        };
+        let health = |caller| serde_json::to_value(Health::assess(UPTIME, &facts, caller)).unwrap();
         let store =
             serde_json::json!({ "condition": "working", "is_damaged": false, "quarantined": 0, "wal_bytes": 7 });
         let expected = serde_json::json!({
-            "status": "ok", "uptime_seconds": 90, "bots": { "disabled": 1, "running": 2 }, "connectors": { "connected": 1 },
-            "store": store,
+            "status": "degraded", "level": "reduced", "uptime_seconds": 90,
+            "bots": { "disabled": 1, "rejected": 1, "running": 1 }, "connectors": { "connected": 1 },
+            "store": store, "degraded_parts": 1,
         });
-        assert_eq!(serde_json::to_value(health).unwrap(), expected);
+        assert_eq!(health(Caller::Anybody), expected);
+        let degraded = &health(Caller::Operator)["degraded"];
+        assert_eq!((&degraded[0]["part"], &degraded[0]["why"]), (&"bot b".into(), &"rejected: secret".into()));
     }
 }

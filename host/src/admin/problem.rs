@@ -22,6 +22,12 @@ pub(super) enum Problem {
     BadRequest(String),
     /// What is named is there, and not in a state for this.
     Conflict(String),
+    /// What is asked for would be no good configuration.
+    Unprocessable(String),
+    /// The client must say what it has seen.
+    PreconditionRequired,
+    /// What the client has seen is no longer so.
+    PreconditionFailed(String),
     /// The host cannot say at the moment; a later request may succeed.
     Unavailable(String),
     /// The path is there, for other methods.
@@ -54,6 +60,9 @@ impl Problem {
         match self {
             Self::NotFound | Self::Absent(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Self::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -66,14 +75,20 @@ impl Problem {
 
     fn detail(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
-            Self::Absent(detail) | Self::BadRequest(detail) | Self::Conflict(detail) | Self::Unavailable(detail) => {
-                return Cow::Owned(detail.clone());
+            Self::Absent(detail)
+            | Self::BadRequest(detail)
+            | Self::Conflict(detail)
+            | Self::Unprocessable(detail)
+            | Self::PreconditionFailed(detail)
+            | Self::Unavailable(detail) => return Cow::Owned(detail.clone()),
+            Self::PreconditionRequired => {
+                "send the `ETag` of the configuration that you have seen as `If-Match`, or `If-Match: *` to overwrite any"
             }
             Self::NotFound => "nothing has this path",
             Self::MethodNotAllowed { .. } => {
                 "this path does not take this method; the header `Allow` names those it takes"
             }
-            Self::BodyTooLarge => "the request's body is longer than 64 KiB",
+            Self::BodyTooLarge => "the request's body is longer than this path takes",
             Self::TokenNotConfigured => {
                 "only /health is open here: set `[admin] token` in the configuration, or use the admin socket"
             }
@@ -118,4 +133,18 @@ pub(super) fn answer(status: StatusCode, content_type: &'static str, body: Bytes
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
+}
+
+/// Returns an error with its causes, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let mut said = error.to_string();
+    for cause in causes.map(ToString::to_string) {
+        // Some repeat their cause.
+        if !said.ends_with(&cause) {
+            said.push_str(": ");
+            said.push_str(&cause);
+        }
+    }
+    said
 }

@@ -40,6 +40,11 @@ impl Query {
         self.0.iter().find(|(given, value)| given == key && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// Returns a parameter that is given, empty or not.
+    pub(super) fn given(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == key).map(|(_, value)| value.as_str())
+    }
+
     /// Returns a parameter that is a name of some kind.
     ///
     /// # Errors
@@ -51,6 +56,33 @@ impl Query {
     {
         let parse = |text: &str| text.parse().map_err(|error| bad(format!("`{key}`: {error}")));
         self.text(key).map(parse).transpose()
+    }
+
+    /// Returns a parameter that is a whole number.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, Problem> {
+        let parse = |text: &str| {
+            // `parse` would take a sign as well.
+            let number = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+            number.ok_or_else(|| bad(format!("`{key}` must be a whole number, not {}", escape(text))))
+        };
+        self.text(key).map(parse).transpose()
+    }
+
+    /// Returns whether a parameter is `true`. One that is absent is not.
+    ///
+    /// # Errors
+    ///
+    /// It is neither `true` nor `false`.
+    pub(super) fn flag(&self, key: &str) -> Result<bool, Problem> {
+        match self.text(key) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(bad(format!("`{key}` must be `true` or `false`, not {}", escape(other)))),
+        }
     }
 
     /// Returns how many entries are asked for.

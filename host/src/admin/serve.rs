@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -20,6 +21,7 @@ use tracing::warn;
 use super::api::Api;
 use super::auth::Door;
 use super::problem::{Answer, Problem};
+use super::route::{BODY_BYTES_MAX, BodyUse, Route};
 
 /// Connections that one listener serves at a time; further ones wait to be accepted. Each listener has its own, so that
 /// nobody who comes by TCP keeps the operator from the socket.
@@ -28,11 +30,8 @@ const CONNECTIONS_MAX: usize = 256;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
-const BODY_BYTES_MAX: u64 = 64 << 10;
-/// How long one connection may last, so that one who does not read its answer gives its place back.
-const CONNECTION_LIFE: Duration = Duration::from_secs(60);
-/// How long a connection whose life is over, or a host that stops, waits for answers under way.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long a client may take over a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests after it failed, for want of descriptors most likely.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -43,16 +42,33 @@ pub(super) enum Listener {
     Tcp(TcpListener),
 }
 
+/// How long connections last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// How long one connection may last, so that one who does not read its answer gives its place back. What the host is at work
+    /// on is waited for beyond that.
+    life: Duration,
+    /// How long a connection whose life is over, or a host that stops, waits for answers that are on their way.
+    grace: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { life: Duration::from_secs(60), grace: Duration::from_secs(1) }
+    }
+}
+
 /// What every connection needs.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     pub(super) api: Arc<Api>,
     pub(super) connections: TaskTracker,
     pub(super) cancel: CancellationToken,
+    pub(super) patience: Patience,
 }
 
 impl Server {
-    /// Serves a listener until cancelled. Its connections end within [`GRACE`] after that; `connections` knows when.
+    /// Serves a listener until cancelled. Its connections end within the grace after that; `connections` knows when.
     pub(super) async fn run(self, listener: Listener, door: Door) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
@@ -84,7 +100,13 @@ impl Server {
     }
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, door: &Door) {
-        let service = service_fn(async |request| Ok::<_, Infallible>(answer(&self.api, door, &request).await));
+        let (say_working, mut is_working) = watch::channel(false);
+        let service = service_fn(async |request| {
+            say_working.send_replace(true);
+            let answer = answer(&self.api, door, request).await;
+            say_working.send_replace(false);
+            Ok::<_, Infallible>(answer)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -95,22 +117,50 @@ impl Server {
         // How a connection ended is the client's affair.
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = tokio::time::sleep(CONNECTION_LIFE) => {}
+            () = tokio::time::sleep(self.patience.life) => {}
             () = self.cancel.cancelled() => {}
         }
         connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(GRACE, connection).await;
+        // Only what waits for the client is cut: a reload takes as long as its bots take to compile.
+        let over = async {
+            let answered = is_working.wait_for(|is_working| !is_working);
+            let _ = self.cancel.run_until_cancelled(answered).await;
+            tokio::time::sleep(self.patience.grace).await;
+        };
+        tokio::select! {
+            _ = connection => {}
+            () = over => {}
+        }
     }
 }
 
-async fn answer(api: &Api, door: &Door, request: &Request<Incoming>) -> Answer {
-    // No route reads a body. One of unknown length is not read either: the connection ends after the answer.
-    if request.body().size_hint().lower() > BODY_BYTES_MAX {
-        return Problem::BodyTooLarge.into_answer();
+async fn answer(api: &Api, door: &Door, request: Request<Incoming>) -> Answer {
+    try_answer(api, door, request).await.unwrap_or_else(Problem::into_answer)
+}
+
+async fn try_answer(api: &Api, door: &Door, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let (head, body) = request.into_parts();
+    // What is wrong with the path is said by whoever answers.
+    let (bytes_max, body_use) =
+        Route::of(head.uri.path()).map_or((BODY_BYTES_MAX, BodyUse::Ignored), |route| route.body());
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Problem::BodyTooLarge);
     }
-    match door.check(request.uri(), request.headers()) {
-        Ok(()) => api.answer(request.method(), request.uri()).await,
-        Err(problem) => problem.into_answer(),
+    door.check(&head.uri, &head.headers)?;
+    let body = match body_use {
+        BodyUse::Read => read(body, bytes_max).await?,
+        // One of unknown length is not read either: the connection ends after the answer.
+        BodyUse::Ignored => Bytes::new(),
+    };
+    Ok(api.answer(door.caller(&head.headers), &head, body).await)
+}
+
+async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
+    match read {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge),
+        Ok(Err(_)) | Err(_) => Err(Problem::BadRequest("the request's body broke off".to_owned())),
     }
 }
 
@@ -128,5 +178,75 @@ impl Listener {
             Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
         };
         Ok((stream, place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::admin::Sources;
+    use crate::alert::Alerts;
+    use crate::generation::Archive;
+    use crate::metrics::Metrics;
+    use crate::store::engine::Engine as _;
+    use crate::store::{Store, StoreOptions};
+    use crate::supervisor::{Control, ReloadReport};
+
+    const PATIENCE: Patience = Patience { life: Duration::from_millis(10), grace: Duration::from_millis(10) };
+    /// Longer than a connection lives.
+    const LONG: Duration = Duration::from_millis(300);
+
+    fn server(dir: &std::path::Path, control: Control) -> Server {
+        let metrics = Arc::new(Metrics::new());
+        let store = Store::open(dir, StoreOptions::default()).unwrap();
+        let archive = Archive::open(dir, store.blobs().clone(), NonZeroUsize::MIN).unwrap();
+        let sources = Sources {
+            metrics: Arc::clone(&metrics),
+            alerts: Arc::new(Alerts::new(metrics)),
+            bots: Arc::default(),
+            connectors: Arc::default(),
+            store,
+            editor: crate::admin::editor(archive, dir.join("config.toml"), control.clone()),
+            control,
+            is_ready: watch::channel(true).1,
+        };
+        let (connections, cancel) = (TaskTracker::new(), CancellationToken::new());
+        Server { api: Arc::new(Api::new(sources)), connections, cancel, patience: PATIENCE }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_the_host_is_at_work_on_outlives_its_connections_life() {
+        let dir = tempfile::tempdir().unwrap();
+        let reload = |_| async {
+            tokio::time::sleep(LONG).await;
+            Ok(ReloadReport { generation: 7, ..ReloadReport::default() })
+        };
+        let (control, supervisor) = Control::answered_by(|_, _| Ok(()), reload);
+        let server = server(dir.path(), control);
+        let (mut client, stream) = tokio::io::duplex(1 << 10);
+        client.write_all(b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let read = client.read_to_string(&mut answer);
+        let served = async { tokio::join!(server.serve(stream, &Door::Socket), read) };
+        tokio::select! {
+            (_, read) = served => drop(read.unwrap()),
+            () = supervisor => panic!("it ended first"),
+        }
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"generation\":7"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_host_owes_nothing_ends_with_its_life() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), Control::ended());
+        let (mut client, stream) = tokio::io::duplex(64);
+        // Asks, and never reads the answer.
+        client.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        server.serve(stream, &Door::Socket).await;
+        drop(client);
     }
 }

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::report::{Report, Reporter};
+use crate::action::Severity;
 use crate::alert::Alerts;
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::event::{Event, EventClass};
 use crate::failpoint::{self, Failpoint};
-use crate::id::BotName;
+use crate::id::{BotName, ContentHash};
 use crate::metrics::{self, Metrics};
 use crate::sandbox::{Attempt, Fault, FaultKind, Guest, StartReason};
 use crate::store::history::AttemptRecord;
-use crate::store::{Claimed, Settled, Settlement, Spent, Store, StoreError};
+use crate::store::{Claimed, IncidentKind, Settled, Settlement, Spent, Store, StoreError};
 
 /// How often a handler is run again at once because another event changed what it had read.
 const CONFLICT_RERUNS_MAX: u32 = 10;
@@ -31,17 +33,27 @@ pub(super) struct Desk {
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
     pub(super) alerts: Arc<Alerts>,
-    /// Attempts of one event before it is given up.
+    pub(super) reporter: Arc<Reporter>,
+}
+
+/// When an event that fails is given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// After so many attempts.
     pub(super) attempts_max: u32,
+    /// False while the version is on trial: the one before may come back, and is to have its chance.
+    pub(super) may_give_up: bool,
 }
 
 /// How an attempt ended, for the bot's counters.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The event is done, or the bot did not want it.
+    /// The event is done.
     Well,
+    /// The bot did not want it.
+    Unwanted,
     /// It faulted; the event is tried again or given up.
-    Faulted,
+    Faulted { kind: FaultKind, is_first: bool, error: String },
     /// The store failed: the event waits as if nothing had been tried.
     Undecided,
 }
@@ -62,34 +74,32 @@ impl From<StoreError> for Failed {
 
 impl Desk {
     /// Runs one attempt of an event and writes down how it ended.
-    pub(super) async fn attempt(&self, guest: &Guest, claimed: &Claimed) -> Ended {
-        let ended = match self.try_event(guest, claimed).await {
-            Ok(()) => return Ended::Well,
-            Err(Failed::Fault { fault, spent }) => self.give_back(claimed, &fault, spent).await,
-            Err(Failed::Store(error)) => Err(error),
-        };
-        match ended {
-            Ok(()) => Ended::Faulted,
-            Err(error) => {
-                self.undecided(claimed, &error);
-                Ended::Undecided
+    pub(super) async fn attempt(&self, guest: &Guest, claimed: &Claimed, terms: Terms) -> Ended {
+        match self.try_event(guest, claimed, terms).await {
+            Ok(ended) => ended,
+            Err(Failed::Fault { fault, spent }) => {
+                let given_back = self.give_back(claimed, &fault, spent, (Some(guest.hash()), terms)).await;
+                self.faulted(claimed, &fault, given_back)
             }
+            Err(Failed::Store(error)) => self.undecided(claimed, &error),
         }
     }
 
     /// Writes down that an attempt panicked in the host.
-    pub(super) async fn host_panicked(&self, claimed: &Claimed) -> Ended {
+    pub(super) async fn host_panicked(&self, claimed: &Claimed, terms: Terms) -> Ended {
         let fault = Fault::new(FaultKind::Host, "the host panicked while it handled this event");
-        match self.give_back(claimed, &fault, Spent::default()).await {
-            Ok(()) => Ended::Faulted,
-            Err(error) => {
-                self.undecided(claimed, &error);
-                Ended::Undecided
-            }
+        let given_back = self.give_back(claimed, &fault, Spent::default(), (None, terms)).await;
+        self.faulted(claimed, &fault, given_back)
+    }
+
+    fn faulted(&self, claimed: &Claimed, fault: &Fault, given_back: Result<(), StoreError>) -> Ended {
+        match given_back {
+            Ok(()) => Ended::Faulted { kind: fault.kind, is_first: claimed.attempt == 1, error: fault.to_string() },
+            Err(error) => self.undecided(claimed, &error),
         }
     }
 
-    async fn try_event(&self, guest: &Guest, claimed: &Claimed) -> Result<(), Failed> {
+    async fn try_event(&self, guest: &Guest, claimed: &Claimed, terms: Terms) -> Result<Ended, Failed> {
         failpoint::reach(Failpoint::ClaimTaken);
         let lost =
             |message: String| Failed::Fault { fault: Fault::new(FaultKind::Host, message), spent: Spent::default() };
@@ -101,14 +111,14 @@ impl Desk {
         };
         let Some(event) = as_wanted(guest, &event) else {
             self.store.dismiss(claimed).await;
-            return Ok(());
+            return Ok(Ended::Unwanted);
         };
         self.store.begin(claimed).await?;
-        if claimed.attempt > self.attempts_max {
+        if claimed.is_suspect && claimed.attempt > terms.attempts_max {
             return Err(lost("the host died while it handled this event, each time it tried".to_owned()));
         }
         let waited = Timestamp::now().saturating_since(event.received_at);
-        self.handle_and_commit(guest, &event, claimed, waited).await
+        self.handle_and_commit(guest, &event, claimed, waited).await.map(|()| Ended::Well)
     }
 
     async fn handle_and_commit(
@@ -183,14 +193,21 @@ impl Desk {
     }
 
     /// Writes an attempt down that faulted: the event is tried again, or is a dead letter.
-    async fn give_back(&self, claimed: &Claimed, fault: &Fault, spent: Spent) -> Result<(), StoreError> {
-        self.report_fault(fault, claimed);
-        let now = Timestamp::now();
+    async fn give_back(
+        &self,
+        claimed: &Claimed,
+        fault: &Fault,
+        spent: Spent,
+        (component, terms): (Option<ContentHash>, Terms),
+    ) -> Result<(), StoreError> {
+        self.metrics.fault(&self.bot, fault.kind.as_str());
+        // What may have killed a process is never tried without end.
+        let is_over = claimed.attempt >= terms.attempts_max && (terms.may_give_up || claimed.is_suspect);
         let wait = Backoff::at(RETRY_INITIAL, RETRY_MAX, RETRY_JITTER, claimed.attempt, fastrand::f64());
-        let retry = (claimed.attempt < self.attempts_max).then(|| Timestamp::steady().saturating_add(wait));
+        let retry = (!is_over).then(|| Timestamp::steady().saturating_add(wait));
         let record = AttemptRecord {
             attempt: claimed.attempt,
-            at: now,
+            at: Timestamp::now(),
             elapsed: spent.elapsed,
             fuel: spent.fuel,
             outcome: fault.kind.as_str().to_owned(),
@@ -198,27 +215,29 @@ impl Desk {
             backtrace: fault.backtrace.join("\n"),
         };
         self.store.fail(claimed, record, retry).await?;
-        if retry.is_none() {
+        if is_over {
             self.metrics.dead_letter(&self.bot);
-            let (bot, attempts) = (&self.bot, claimed.attempt);
-            let event = claimed.event_id().map(|id| id.to_string());
-            tracing::error!(%bot, event, attempts, %fault, "an event was given up: it is a dead letter now");
         }
+        let strategy = if is_over { "dead-letter".to_owned() } else { format!("retry in {} ms", wait.as_millis()) };
+        self.reporter.say(&Report {
+            severity: if is_over { Severity::Critical } else { Severity::Warning },
+            kind: IncidentKind::Fault(fault.kind.as_str().into()),
+            text: if is_over { "an event was given up: it is a dead letter now" } else { "a call failed" },
+            event: claimed.event_id().map(|id| (id, claimed.attempt)),
+            component,
+            message: &fault.message,
+            backtrace: &fault.backtrace.join("\n"),
+            strategy: &strategy,
+        });
         Ok(())
     }
 
     /// Leaves an event waiting whose end the store could not take. It is no attempt: nothing of it took effect.
-    fn undecided(&self, claimed: &Claimed, error: &StoreError) {
+    fn undecided(&self, claimed: &Claimed, error: &StoreError) -> Ended {
         let (bot, error) = (&self.bot, error as &dyn std::error::Error);
         tracing::warn!(%bot, error, "the store failed; the event waits");
         self.store.queue().unclaim(claimed, Some(Timestamp::steady().saturating_add(STORE_RETRY)));
-    }
-
-    fn report_fault(&self, fault: &Fault, claimed: &Claimed) {
-        self.metrics.fault(&self.bot, fault.kind.as_str());
-        let backtrace = fault.backtrace.join("\n");
-        let event = claimed.event_id().map(|id| id.to_string());
-        tracing::warn!(bot = %self.bot, event, attempt = claimed.attempt, %fault, backtrace, "a call failed");
+        Ended::Undecided
     }
 
     fn measure(&self, class: EventClass, attempt: &Attempt, waited: Duration) {

@@ -1,97 +1,83 @@
-//! The task of one bot: claims its events, runs their attempts, swaps its versions, publishes its status.
+//! The task of one bot: claims its events, runs their attempts and its versions' `init`, does what its life asks for, publishes its
+//! status.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Desk, Ended};
+use super::budget::RestartBudget;
+use super::call::{Desk, Ended, Terms};
+use super::condemned::CondemnedList;
+use super::edition::Edition;
+use super::life::{Act, EventEnd, Life, Now};
 use super::phase::{BotStatus, Phase};
-use super::{BotServices, Order};
-use crate::backoff::Backoff;
+use super::report::{Report, Reporter};
+use super::stall::Stall;
+use super::{BotPolicy, BotServices, BotVerb, Order};
+use crate::action::Severity;
 use crate::clock::Timestamp;
-use crate::id::BotName;
-use crate::sandbox::{Fault, Guest, StartReason};
-use crate::store::Claimed;
-
-/// Waits between two tries of an `init` that fails.
-const INIT_RETRY_INITIAL: Duration = Duration::from_millis(500);
-const INIT_RETRY_MAX: Duration = Duration::from_secs(30);
-const INIT_RETRY_JITTER: f64 = 0.25;
-/// Waits before events are claimed again after the store could not take how one ended: the guest would work for nothing.
-const STORE_RETRY_INITIAL: Duration = Duration::from_secs(1);
-const STORE_RETRY_MAX: Duration = Duration::from_secs(15);
-const STORE_RETRY_JITTER: f64 = 0.2;
+use crate::id::{BotName, ContentHash};
+use crate::sandbox::{Fault, FaultKind, StartReason};
+use crate::store::{Claimed, IncidentKind};
 
 /// The state of a bot's task.
 pub(super) struct Task {
     desk: Desk,
     status: watch::Sender<BotStatus>,
-    /// The version that serves.
-    serving: Option<Arc<Guest>>,
-    /// The version whose `init` runs or is tried again.
-    probation: Option<Probation>,
+    life: Life<Edition>,
+    attempts_max: u32,
     work: JoinSet<Done>,
-    /// The events at work, for the case that one's task panics.
-    at_work: HashMap<Id, Claimed>,
+    /// What runs, for the case that a task of it panics.
+    at_work: HashMap<Id, Job>,
     stall: Stall,
+    budget: Arc<RestartBudget>,
+    condemned: Arc<CondemnedList>,
+    news: Arc<Notify>,
+    /// The host's alerts about this bot that are up.
+    alerts_up: BTreeMap<&'static str, String>,
+    /// The highest number that it was offered or refused.
+    newest: u64,
     cut_off: CancellationToken,
 }
 
-/// Nothing is claimed for a while, for the store's sake.
-struct Stall {
-    backoff: Backoff,
-    until: Option<tokio::time::Instant>,
-}
-
-impl Stall {
-    fn new() -> Self {
-        Self { backoff: Backoff::new(STORE_RETRY_INITIAL, STORE_RETRY_MAX, STORE_RETRY_JITTER), until: None }
-    }
-
-    fn is_over(&mut self, now: tokio::time::Instant) -> bool {
-        self.until.take_if(|until| *until <= now);
-        self.until.is_none()
-    }
-
-    /// Those that fail side by side are one failure.
-    fn store_failed(&mut self, now: tokio::time::Instant) {
-        if self.until.is_none() {
-            self.until = Some(now + self.backoff.next(fastrand::f64()));
-        }
-    }
-
-    fn store_worked(&mut self) {
-        self.backoff.reset();
-    }
-}
-
-struct Probation {
-    guest: Arc<Guest>,
-    reason: StartReason,
-    backoff: Backoff,
-    /// When the next try is due; none: one runs.
-    due: Option<tokio::time::Instant>,
+/// What a task of the set does.
+enum Job {
+    Event { claimed: Claimed, edition: Edition },
+    Init { edition: Edition },
+    Condemn,
 }
 
 /// What a task of the set did.
 enum Done {
     Event(Ended),
-    Init { guest: Arc<Guest>, result: Result<(), Fault> },
+    Init(Result<(), Fault>),
+    Condemned,
 }
 
 impl Task {
-    pub(super) fn new(name: BotName, services: BotServices) -> (Self, watch::Receiver<BotStatus>) {
+    pub(super) fn new(name: BotName, policy: BotPolicy, services: BotServices) -> (Self, watch::Receiver<BotStatus>) {
         let (status, receiver) = watch::channel(BotStatus::new(name.clone()));
-        let BotServices { store, metrics, alerts, attempts_max, cut_off } = services;
+        let BotServices { store, metrics, alerts, budget, condemned, news, cut_off } = services;
         metrics.bot_phase(&name, Phase::Discovered.as_str());
-        let desk = Desk { bot: name, store, metrics, alerts, attempts_max };
-        let (work, at_work) = (JoinSet::new(), HashMap::new());
-        let stall = Stall::new();
-        let task = Self { desk, status, serving: None, probation: None, work, at_work, stall, cut_off };
+        let reporter = Arc::new(Reporter::new(name.clone(), store.clone(), Arc::clone(&alerts)));
+        let task = Self {
+            desk: Desk { bot: name, store, metrics, alerts, reporter },
+            status,
+            life: Life::new(policy.supervision, policy.rollout),
+            attempts_max: policy.attempts_max,
+            work: JoinSet::new(),
+            at_work: HashMap::new(),
+            stall: Stall::new(),
+            budget,
+            condemned,
+            news,
+            alerts_up: BTreeMap::new(),
+            newest: 0,
+            cut_off,
+        };
         (task, receiver)
     }
 
@@ -114,151 +100,196 @@ impl Task {
                 Some(done) = self.work.join_next_with_id() => self.finished(done),
                 () = sleep_until(wake) => self.on_wake(),
             }
+            self.do_acts();
         }
         self.drain().await;
     }
 
     /// Claims events while there are any and there is room beside those at work.
     fn claim(&mut self) {
-        let Some(guest) = &self.serving else { return };
-        if !self.stall.is_over(tokio::time::Instant::now()) {
+        let Some(edition) = self.life.serving().cloned() else { return };
+        let now = tokio::time::Instant::now();
+        if !self.stall.is_over(now) {
             return;
         }
-        let room = guest.limits().in_flight as usize;
-        while self.at_work.len() < room {
+        let terms = Terms { attempts_max: self.attempts_max, may_give_up: self.life.may_give_up(now) };
+        while self.events_at_work() < self.life.room(edition.guest.limits().in_flight as usize) {
             let Some(claimed) = self.desk.store.queue().claim(&self.desk.bot, Timestamp::steady()) else { return };
-            let (desk, guest, event) = (self.desk.clone(), Arc::clone(guest), claimed.clone());
-            let task = self.work.spawn(async move { Done::Event(desk.attempt(&guest, &event).await) });
-            self.at_work.insert(task.id(), claimed);
+            let (desk, guest, event) = (self.desk.clone(), Arc::clone(&edition.guest), claimed.clone());
+            let task = self.work.spawn(async move { Done::Event(desk.attempt(&guest, &event, terms).await) });
+            self.at_work.insert(task.id(), Job::Event { claimed, edition: edition.clone() });
         }
     }
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Serve { guest, reason } => {
-                let backoff = Backoff::new(INIT_RETRY_INITIAL, INIT_RETRY_MAX, INIT_RETRY_JITTER);
-                self.probation = Some(Probation { guest, reason, backoff, due: None });
-                if self.serving.is_none() {
-                    self.enter(Phase::Starting);
-                }
-                self.start_init();
+            Order::Serve { number, guest } => {
+                self.newest = self.newest.max(number);
+                self.life.offer(Edition { number, guest });
             }
-            Order::Refuse { reason } => {
-                tracing::error!(bot = %self.desk.bot, reason, "a version was refused");
-                self.probation = None;
-                if self.serving.is_none() {
-                    self.enter(Phase::Rejected { reason });
-                } else {
-                    self.status.send_modify(|status| status.refused = Some(reason));
-                }
+            Order::Refuse { number, reason } => {
+                self.newest = self.newest.max(number);
+                self.life.refuse(number, reason);
             }
-            Order::Pause { phase } => {
-                self.probation = None;
-                self.serving = None;
-                self.enter(phase);
+            Order::Accept => self.life.accept(),
+            Order::Disable => self.life.disable(),
+            Order::Policy(policy) => {
+                self.attempts_max = policy.attempts_max;
+                self.life.set_policy(policy.supervision, policy.rollout);
+            }
+            Order::Verb { verb, answer } => {
+                let done = match verb {
+                    BotVerb::Start => self.life.bring_up(),
+                    BotVerb::Stop => {
+                        self.life.stop();
+                        Ok(())
+                    }
+                    BotVerb::Restart => match self.life.newest().map(Edition::anew) {
+                        Some(edition) => self.life.restart(edition),
+                        None => self.life.bring_up(),
+                    },
+                    BotVerb::Reset => {
+                        self.life.reset(now());
+                        Ok(())
+                    }
+                };
+                // Whoever asked may have gone.
+                let _ = answer.send(done);
             }
         }
     }
 
-    fn start_init(&mut self) {
-        let Some(probation) = &mut self.probation else { return };
-        probation.due = None;
-        let (desk, guest, reason) = (self.desk.clone(), Arc::clone(&probation.guest), probation.reason);
-        self.work.spawn(async move {
-            let result = desk.init(&guest, reason).await;
-            Done::Init { guest, result }
+    /// Does what the bot's life asks for, and publishes how it stands then.
+    fn do_acts(&mut self) {
+        while let Some(act) = self.life.next_act() {
+            match act {
+                Act::Init { version, reason } => self.start_init(version, reason),
+                Act::Condemn { version, reason } => self.condemn(version.guest.hash(), reason),
+                Act::Note { what, version, message, strategy } => {
+                    let component = version.map(|edition| edition.guest.hash());
+                    self.note(what, component, &message, &strategy);
+                }
+            }
+        }
+        self.publish();
+    }
+
+    fn start_init(&mut self, edition: Edition, reason: StartReason) {
+        let (desk, guest) = (self.desk.clone(), Arc::clone(&edition.guest));
+        let task = self.work.spawn(async move { Done::Init(desk.init(&guest, reason).await) });
+        self.at_work.insert(task.id(), Job::Init { edition });
+    }
+
+    /// Has a component not be tried again. Where only entry or limits differ from what serves, it is not the component's fault.
+    fn condemn(&mut self, component: ContentHash, reason: String) {
+        if self.life.newest().is_some_and(|edition| edition.guest.hash() == component) {
+            return;
+        }
+        let (condemned, bot) = (Arc::clone(&self.condemned), self.desk.bot.clone());
+        let task = self.work.spawn(async move {
+            if let Err(error) = condemned.condemn(&bot, component, reason).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(%bot, %component, error, "the next process will try this version again");
+            }
+            Done::Condemned
         });
+        self.at_work.insert(task.id(), Job::Condemn);
+    }
+
+    fn note(&self, what: IncidentKind, component: Option<ContentHash>, message: &str, strategy: &str) {
+        let (severity, text) = match &what {
+            IncidentKind::Fault(_) => (Severity::Warning, "`init` failed"),
+            IncidentKind::Started => (Severity::Info, "the bot serves"),
+            IncidentKind::Reloaded => (Severity::Info, "a version of the bot serves"),
+            IncidentKind::Restarted => (Severity::Info, "the bot began anew"),
+            IncidentKind::Proved => (Severity::Info, "a version has proved itself"),
+            IncidentKind::RolledBack => (Severity::Critical, "a version was rolled back"),
+            IncidentKind::BreakerOpen => (Severity::Warning, "the bot gets no events for a while"),
+            IncidentKind::BreakerClosed => (Severity::Info, "the bot recovered"),
+            IncidentKind::Quarantined => (Severity::Critical, "the bot is quarantined"),
+            IncidentKind::Reset => (Severity::Info, "the bot was reset"),
+            IncidentKind::Stopped => (Severity::Info, "the bot is stopped"),
+            IncidentKind::Refused => (Severity::Critical, "a version was refused"),
+        };
+        let report = Report { severity, kind: what, text, event: None, component, message, backtrace: "", strategy };
+        self.desk.reporter.say(&report);
     }
 
     fn finished(&mut self, done: Result<(Id, Done), JoinError>) {
-        match done {
-            Ok((id, Done::Event(ended))) => {
-                self.at_work.remove(&id);
-                self.count(&ended);
+        let id = done.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let Some(job) = self.at_work.remove(&id) else { return };
+        match (job, done) {
+            (Job::Event { edition, .. }, Ok((_, Done::Event(ended)))) => self.event_ended(&edition, ended),
+            (Job::Event { claimed, edition }, _) => self.panicked(claimed, edition),
+            (Job::Init { edition }, Ok((_, Done::Init(Ok(()))))) => self.life.init_ended(&edition, Ok(()), now()),
+            (Job::Init { edition }, Ok((_, Done::Init(Err(fault))))) => {
+                self.desk.metrics.fault(&self.desk.bot, "init");
+                self.life.init_ended(&edition, Err(fault.to_string()), now());
             }
-            Ok((_, Done::Init { guest, result })) => self.init_ended(&guest, result),
-            Err(error) => match self.at_work.remove(&error.id()) {
-                Some(claimed) => self.panicked(claimed),
-                None => self.init_panicked(),
-            },
+            (Job::Init { edition }, _) => {
+                self.life.init_ended(&edition, Err("the host panicked in it".to_owned()), now());
+            }
+            (Job::Condemn, _) => {}
         }
+    }
+
+    fn event_ended(&mut self, edition: &Edition, ended: Ended) {
+        match &ended {
+            Ended::Well | Ended::Unwanted | Ended::Faulted { .. } => self.stall.store_worked(),
+            Ended::Undecided => self.stall.store_failed(tokio::time::Instant::now()),
+        }
+        self.status.send_modify(|status| match ended {
+            Ended::Well | Ended::Unwanted => status.handled += 1,
+            Ended::Faulted { .. } => status.faults += 1,
+            Ended::Undecided => {}
+        });
+        let end = match ended {
+            Ended::Well => EventEnd::Well,
+            Ended::Faulted { kind: FaultKind::Quit, .. } => EventEnd::Quit,
+            // What the bot never saw says nothing of it, and the host's own failures are nothing that its restart mends.
+            Ended::Unwanted | Ended::Faulted { kind: FaultKind::Host, .. } | Ended::Undecided => return,
+            Ended::Faulted { is_first, error, .. } => EventEnd::Failed { is_first, error },
+        };
+        self.life.event_ended(edition, end, now());
     }
 
     /// Has it written down that an attempt panicked in the host. The event stays at work until that is done.
-    fn panicked(&mut self, claimed: Claimed) {
+    fn panicked(&mut self, claimed: Claimed, edition: Edition) {
         let (desk, event) = (self.desk.clone(), claimed.clone());
-        let task = self.work.spawn(async move { Done::Event(desk.host_panicked(&event).await) });
-        self.at_work.insert(task.id(), claimed);
+        let terms = Terms { attempts_max: self.attempts_max, may_give_up: true };
+        let task = self.work.spawn(async move { Done::Event(desk.host_panicked(&event, terms).await) });
+        self.at_work.insert(task.id(), Job::Event { claimed, edition });
     }
 
-    /// Lets a version serve whose `init` ended well; tries one again that failed.
-    fn init_ended(&mut self, guest: &Arc<Guest>, result: Result<(), Fault>) {
-        // A version that was overtaken by a newer one says nothing of the newer.
-        let Some(probation) = self.probation.take_if(|probation| Arc::ptr_eq(&probation.guest, guest)) else { return };
-        match result {
-            Ok(()) => self.flip(probation.guest),
-            Err(fault) => self.init_failed(probation, fault.to_string()),
-        }
+    fn events_at_work(&self) -> usize {
+        self.at_work.values().filter(|job| matches!(job, Job::Event { .. })).count()
     }
 
-    fn init_panicked(&mut self) {
-        if let Some(probation) = self.probation.take_if(|probation| probation.due.is_none()) {
-            self.init_failed(probation, "the host panicked in it".to_owned());
-        }
-    }
-
-    fn init_failed(&mut self, mut probation: Probation, error: String) {
-        let wait = probation.backoff.next(fastrand::f64());
-        tracing::warn!(bot = %self.desk.bot, error, wait_ms = wait.as_millis(), "`init` failed and will be tried again");
-        self.desk.metrics.fault(&self.desk.bot, "init");
-        if self.serving.is_none() {
-            let until = Timestamp::now().saturating_add(wait);
-            self.enter(Phase::Backoff { error, until });
-        } else {
-            let refused = format!("its `init` failed, the version before serves: {error}");
-            self.status.send_modify(|status| status.refused = Some(refused));
-        }
-        probation.due = Some(tokio::time::Instant::now() + wait);
-        probation.reason = if self.serving.is_none() { StartReason::Restarted } else { probation.reason };
-        self.probation = Some(probation);
-    }
-
-    /// From here on the next event is this version's.
-    fn flip(&mut self, guest: Arc<Guest>) {
-        let (hash, version) = (guest.hash(), guest.manifest().version.clone());
-        tracing::info!(bot = %self.desk.bot, component = %hash, version, "the bot serves");
-        self.serving = Some(guest);
-        self.status.send_modify(|status| {
-            status.component = Some(hash);
-            status.version = Some(version);
-            status.refused = None;
-        });
-        self.enter(Phase::Running);
-    }
-
-    /// When something is due: a lane's next attempt, the next try of `init`, a warm instance that may be idle.
+    /// When something is due: in the bot's life, a lane's next attempt, a warm instance that may be idle.
     fn wake_at(&self) -> Option<tokio::time::Instant> {
         let now = (tokio::time::Instant::now(), Timestamp::steady());
         // Without room for it, or while nothing is claimed, a lane that is due would only wake the task again and again.
-        let has_room = self.serving.as_ref().filter(|guest| self.at_work.len() < guest.limits().in_flight as usize);
+        let room = |edition: &Edition| self.life.room(edition.guest.limits().in_flight as usize);
+        let has_room = self.life.serving().filter(|edition| self.events_at_work() < room(edition));
         let retry = has_room.and_then(|_| self.desk.store.queue().next_due(&self.desk.bot));
         let retry = self.stall.until.or(retry.map(|due| now.0 + due.saturating_since(now.1)));
-        let init = self.probation.as_ref().and_then(|probation| probation.due);
-        let idle = self.serving.as_ref().and_then(|guest| guest.drop_idle()).map(|left| now.0 + left);
-        [retry, init, idle].into_iter().flatten().min()
+        let idle = self.life.kept().filter_map(|edition| edition.guest.drop_idle()).map(|left| now.0 + left).min();
+        [retry, self.life.next_due(now.0), idle].into_iter().flatten().min()
     }
 
     fn on_wake(&mut self) {
-        let now = tokio::time::Instant::now();
-        if self.probation.as_ref().and_then(|probation| probation.due).is_some_and(|due| due <= now) {
-            self.start_init();
+        let now = now();
+        if self.life.is_restart_due(now.instant)
+            && let Err(wait) = self.budget.take(now.instant.into_std(), now.random)
+        {
+            self.life.postpone(now, wait);
         }
+        self.life.tick(now);
     }
 
     /// Finishes what is at work, or ends it when it is cut off.
     async fn drain(mut self) {
         self.enter(Phase::Draining);
-        self.probation = None;
         let cut_off = self.cut_off.clone();
         // Cancel safe: a set's `join_next`.
         while let Some(Some(done)) = cut_off.run_until_cancelled(self.work.join_next_with_id()).await {
@@ -267,19 +298,8 @@ impl Task {
         // Joined, so that no call outlives the bot. Their events go back when this is dropped.
         self.work.shutdown().await;
         self.publish_depth();
-        self.enter(Phase::Stopped);
-    }
-
-    fn count(&mut self, ended: &Ended) {
-        match ended {
-            Ended::Well | Ended::Faulted => self.stall.store_worked(),
-            Ended::Undecided => self.stall.store_failed(tokio::time::Instant::now()),
-        }
-        self.status.send_modify(|status| match ended {
-            Ended::Well => status.handled += 1,
-            Ended::Faulted => status.faults += 1,
-            Ended::Undecided => {}
-        });
+        self.desk.reporter.fall_silent(&mut self.alerts_up);
+        self.enter(Phase::Stopped { reason: None });
     }
 
     fn publish_depth(&self) {
@@ -292,26 +312,67 @@ impl Task {
         });
     }
 
-    fn enter(&self, phase: Phase) {
-        self.desk.metrics.bot_phase(&self.desk.bot, phase.as_str());
+    /// Publishes what its life says of it. Called after each event: what is as it was costs a comparison.
+    fn publish(&mut self) {
+        // What may come back is kept as code; an instance of it would only take another's place.
+        let serving = self.life.serving();
+        self.life.kept().filter(|edition| Some(*edition) != serving).for_each(|edition| edition.guest.rest());
+        let is_entered = self.enter(self.life.phase());
+        if self.publish_versions() || is_entered {
+            self.news.notify_one();
+            let status = self.status.borrow();
+            self.desk.reporter.alert(&status, &mut self.alerts_up);
+        }
+    }
+
+    fn publish_versions(&self) -> bool {
+        let current = self.life.current();
+        let component = current.map(|edition| edition.guest.hash());
+        let version = current.map(|edition| edition.guest.manifest().version.as_str());
+        let edition = current.map_or(0, |edition| edition.number);
+        let (refused, restarts) = (self.life.refused(), self.life.restarted());
+        let is_decided = !self.life.is_starting();
         self.status.send_if_modified(|status| {
-            let changed = status.phase != phase;
-            if changed {
+            let decided = if is_decided { self.newest } else { status.decided };
+            let is_same = (status.component, status.edition, status.decided) == (component, edition, decided)
+                && (status.version.as_deref(), status.refused.as_deref()) == (version, refused)
+                && status.restarts == restarts;
+            if !is_same {
+                (status.component, status.edition, status.decided) = (component, edition, decided);
+                (status.version, status.refused) = (version.map(str::to_owned), refused.map(str::to_owned));
+                status.restarts = restarts;
+            }
+            !is_same
+        })
+    }
+
+    /// Publishes the phase; returns whether it is another.
+    fn enter(&self, phase: Phase) -> bool {
+        self.status.send_if_modified(|status| {
+            let is_news = status.phase != phase;
+            if is_news {
+                self.desk.metrics.bot_phase(&self.desk.bot, phase.as_str());
                 status.since = Timestamp::now();
                 status.phase = phase;
             }
-            changed
-        });
+            is_news
+        })
     }
 }
 
 impl Drop for Task {
     /// A task that is aborted leaves its claims to the next one.
     fn drop(&mut self) {
-        for claimed in self.at_work.values() {
-            self.desk.store.queue().unclaim(claimed, None);
+        for job in self.at_work.values() {
+            if let Job::Event { claimed, .. } = job {
+                self.desk.store.queue().unclaim(claimed, None);
+            }
         }
     }
+}
+
+fn now() -> Now {
+    Now { instant: tokio::time::Instant::now(), wall: Timestamp::now(), random: fastrand::f64() }
 }
 
 /// Sleeps until then; for ever where there is no such moment.
@@ -319,28 +380,5 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_store_that_fails_is_asked_less_and_less_until_it_works() {
-        let mut now = tokio::time::Instant::now();
-        let mut stall = Stall::new();
-        let mut waits = Vec::new();
-        for _ in 0..8 {
-            (0..16).for_each(|_| stall.store_failed(now));
-            let until = stall.until.unwrap();
-            assert!(!stall.is_over(now) && stall.is_over(until));
-            waits.push((until - now).as_secs_f64());
-            now = until;
-        }
-        assert!(waits[0] <= 1.2 && waits[7] >= 12.0, "{waits:?}");
-        stall.store_worked();
-        stall.store_failed(now);
-        assert!(stall.until.unwrap() - now <= Duration::from_millis(1200));
     }
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use anyhow::Context;
 use bothost::config::{Config, StderrFormat};
 use bothost::failpoint;
-use bothost::host::{Drained, Host, HostOptions};
+use bothost::generation::{self, Boot, Fallback};
+use bothost::host::{self, Drained, Host, HostOptions};
 use bothost::logs;
+use bothost::systemd;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, warn};
+use super::{Failure, complain, warn};
 
 /// Runs the host until it is told to stop: SIGINT or SIGTERM drain, a second one stops at once
 #[derive(Debug, clap::Args)]
@@ -22,16 +24,21 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
         failpoint::check().context("cannot crash as asked")?;
-        let config = Config::load(&self.config)?;
+        let Boot { config, fallback } = generation::boot(&self.config)?;
         warn(&config.warnings);
         let format = match config.logs.stderr {
             StderrFormat::Text => logs::Format::Text,
             StderrFormat::Json => logs::Format::Json,
             StderrFormat::Off => logs::Format::Off,
         };
+        if let Some(fallback) = fallback.as_ref().filter(|_| format == logs::Format::Off) {
+            // This much is said even so.
+            complain(&fallback.error);
+            complain(format_args!("generation {} of the configuration is in force instead", fallback.generation));
+        }
         let log = logs::init(config.logs.level.as_str(), format).context("cannot set up the log")?;
-        let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-        let outcome = runtime.block_on(serve(config, &log));
+        let runtime = host::runtime().context("cannot start the runtime")?;
+        let outcome = runtime.block_on(serve(config, fallback, &log));
         // Calls that outlived the drain timeout end here; their threads are not waited for.
         runtime.shutdown_background();
         drop(log);
@@ -39,33 +46,63 @@ impl Run {
     }
 }
 
-async fn serve(config: Config, log: &logs::Guard) -> anyhow::Result<()> {
+async fn serve(config: Config, fallback: Option<Fallback>, log: &logs::Guard) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let bots_dir = config.host.bots_dir.clone();
+    if let Some(Fallback { generation, error }) = &fallback {
+        tracing::error!(generation, error, "the configuration file is not good: an earlier generation of it is in force");
+    }
     let host = Host::bind(config, HostOptions::default()).await?;
+    let mut config = host.config();
     host.metrics().expose_lost_log_lines(log.lost_lines());
     tracing::info!(bots_dir = %bots_dir.display(), admin = host.admin_address().map(tracing::field::display), "ready");
+    systemd::ready("ready");
+    let mut reloading = None;
     loop {
         // Cancel safe: signals and statuses that are waited for again.
         tokio::select! {
             _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             () = host.connectors_ended() => tracing::info!("every connector has ended: stopping"),
-            _ = hangup.recv() => {
-                tracing::warn!("SIGHUP: the configuration is read at the start only; restart to apply a change");
+            _ = hangup.recv(), if reloading.is_none() => {
+                reloading = Some(Box::pin(reload(&host)));
+                continue;
+            }
+            () = async { reloading.as_mut().expect("checked before").await }, if reloading.is_some() => {
+                reloading = None;
+                continue;
+            }
+            Ok(()) = config.changed() => {
+                let level = config.borrow_and_update().logs.level.clone();
+                if let Err(error) = log.filter().set(level.as_str()) {
+                    tracing::error!(%error, "the log's level stays as it is");
+                }
                 continue;
             }
         }
         break;
     }
+    drop(reloading);
+    systemd::stopping();
     tokio::select! {
         drained = host.shutdown() => report(drained),
         _ = interrupt.recv() => tracing::warn!("a second SIGINT: stopped at once"),
         _ = terminate.recv() => tracing::warn!("a second SIGTERM: stopped at once"),
     }
     Ok(())
+}
+
+/// Looks at the configuration and the bots' directory now. What comes of it is in the log.
+async fn reload(host: &Host) {
+    tracing::info!("SIGHUP: looking at the configuration and the bots' directory");
+    systemd::reloading();
+    match host.control().reload(false).await {
+        Ok(report) => tracing::info!(generation = report.generation, rejected = report.rejected, "reloaded"),
+        Err(error) => tracing::error!(%error, "not reloaded"),
+    }
+    systemd::ready("ready");
 }
 
 fn report(drained: Drained) {

@@ -35,7 +35,7 @@ pub struct ConnectorServices {
     /// How their outboxes behave.
     pub outbox: OutboxSettings,
     /// How what waits in them is dealt with.
-    pub terms: SendTerms,
+    pub terms: watch::Sender<SendTerms>,
 }
 
 /// The status of every connector that runs.
@@ -70,7 +70,7 @@ impl Connectors {
     pub async fn start(&mut self, key: ConnectorKey, connector: ConnectorConfig) {
         self.halt(&key, Instant::now() + STOP_MAX).await;
         let ConnectorServices { store, metrics, arrivals, outbox, terms } = self.services.clone();
-        let terms = watch::channel(terms).1;
+        let terms = terms.subscribe();
         store.outbox().open(&key, outbox);
         let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
         let (publisher, status) = StatusPublisher::new();
@@ -95,6 +95,26 @@ impl Connectors {
         self.publish();
     }
 
+    /// Has every outbox behave so from now on.
+    pub fn set_outbox(&mut self, settings: OutboxSettings, ttl: Duration) {
+        self.services.outbox = settings;
+        for key in self.running.keys() {
+            self.services.store.outbox().open(key, settings);
+        }
+        self.services.terms.send_if_modified(|terms| std::mem::replace(&mut terms.ttl, ttl) != ttl);
+    }
+
+    /// Stops connectors that are about to be started anew, all at once. What waits in their outboxes stays.
+    pub async fn pause(&mut self, keys: Vec<ConnectorKey>) {
+        let deadline = Instant::now() + STOP_MAX;
+        for running in keys.iter().filter_map(|key| self.running.get(key)) {
+            running.cancel.cancel();
+        }
+        for key in &keys {
+            self.halt(key, deadline).await;
+        }
+    }
+
     /// Stops a connector for good and drops what waits in its outbox.
     pub async fn remove(&mut self, key: &ConnectorKey) {
         self.halt(key, Instant::now() + STOP_MAX).await;
@@ -110,14 +130,7 @@ impl Connectors {
 
     /// Stops all connectors.
     pub async fn stop_all(&mut self) {
-        let deadline = Instant::now() + STOP_MAX;
-        for running in self.running.values() {
-            running.cancel.cancel();
-        }
-        let keys: Vec<_> = self.running.keys().cloned().collect();
-        for key in keys {
-            self.halt(&key, deadline).await;
-        }
+        self.pause(self.running.keys().cloned().collect()).await;
     }
 
     /// Stops a connector: lets it finish what it delivers until `deadline`, then cuts it off.

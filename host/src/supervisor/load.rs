@@ -1,26 +1,25 @@
 //! From a version, a file and an entry, to a guest that can serve: load, ask what it is, check what it needs.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::bot::manifest::BotEntry;
-use crate::connector::ConnectorConfig;
-use crate::id::{BotName, ConnectorName};
+use crate::id::BotName;
 use crate::limits::Limits;
 use crate::sandbox::{Component, ComponentError, GrantError, Guest, GuestContext, Sandbox, Services};
 use crate::watcher::{ComponentFile, read_component};
 
-/// Everything a version of a bot is made of. Equal versions are the same to users.
+/// Everything that a guest is made of. Equal versions are the same to users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     /// The file.
     pub component: ComponentFile,
     /// What the operator says of the bot.
     pub entry: Arc<BotEntry>,
-    /// Connectors that belong to the bot alone.
-    pub own: BTreeMap<ConnectorName, ConnectorConfig>,
+    /// The bot's limits: its entry's over those of all.
+    pub limits: Limits,
 }
 
 /// Loads versions.
@@ -30,8 +29,16 @@ pub struct Loader {
     pub sandbox: Sandbox,
     /// What guests share.
     pub services: Services,
-    /// The limits that entries change.
-    pub limits: Limits,
+}
+
+/// A version that can serve, and what it took to know that.
+pub struct Loaded {
+    /// The version.
+    pub guest: Guest,
+    /// Where its code came from, and how long that took.
+    pub code: (&'static str, Duration),
+    /// How long it took to ask it what it is and to compare that with what it is granted.
+    pub checked: Duration,
 }
 
 /// Why a version cannot serve.
@@ -63,10 +70,10 @@ impl Loader {
     /// # Errors
     ///
     /// [`LoadError`]: nothing of it serves.
-    pub async fn load(&self, bot: &BotName, version: &Version) -> Result<Guest, LoadError> {
+    pub async fn load(&self, bot: &BotName, version: &Version) -> Result<Loaded, LoadError> {
         let path = &version.component.path;
         let component_error = |source| LoadError::Component { path: path.clone(), source };
-        let limits = version.entry.limits_over(&self.limits);
+        let limits = version.limits.clone();
         let (len, max) = (version.component.len, limits.component_size);
         if len > max {
             return Err(component_error(ComponentError::TooLarge { len, max }));
@@ -76,6 +83,7 @@ impl Loader {
         let loaded = Component::load(&self.sandbox, version.component.hash, read).await;
         let (component, load) = loaded.map_err(component_error)?;
         self.services.metrics.component_load(load.source.as_str(), load.elapsed);
+        let begun = Instant::now();
         // Asked with the bot's limits, and with nothing of what it is granted.
         let mut bare = GuestContext::new(bot.clone(), limits.clone(), self.services.clone());
         bare.priority = version.entry.priority;
@@ -86,7 +94,9 @@ impl Loader {
         context.secrets = version.entry.secrets.clone();
         context.reach = version.entry.reach.clone();
         context.grants = version.entry.grants.clone();
-        Guest::new(component, manifest, context).map_err(|source| LoadError::Grant { path: path.clone(), source })
+        let guest = Guest::new(component, manifest, context);
+        let guest = guest.map_err(|source| LoadError::Grant { path: path.clone(), source })?;
+        Ok(Loaded { guest, code: (load.source.as_str(), load.elapsed), checked: begun.elapsed() })
     }
 }
 

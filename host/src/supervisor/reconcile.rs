@@ -1,6 +1,7 @@
 //! Compares the bots there should be with the bots there are, and says what to do. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::id::BotName;
 
@@ -10,7 +11,10 @@ pub(super) enum Desired<V> {
     /// It should run this version.
     Run(V),
     /// It should be there and take nothing.
-    Disabled,
+    Disabled {
+        /// What its own file says, if it has one.
+        text: Option<Arc<str>>,
+    },
     /// Its file or its entry is wrong, or cannot be read. An older version goes on serving.
     Refused {
         /// Why.
@@ -31,6 +35,18 @@ pub(super) enum Step<V> {
     Remove,
 }
 
+impl<V> Step<V> {
+    /// Returns what happened to the bot, for people.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Load(_) => "changed",
+            Self::Disable => "disabled",
+            Self::Refuse(_) => "refused",
+            Self::Remove => "removed",
+        }
+    }
+}
+
 /// Returns what to do, bot by bot, to get from what was asked for last time to what is asked for now.
 pub(super) fn steps<V: Clone + PartialEq>(
     before: &BTreeMap<BotName, Desired<V>>,
@@ -40,7 +56,7 @@ pub(super) fn steps<V: Clone + PartialEq>(
     let changed = now.iter().filter(|(name, desired)| before.get(*name) != Some(*desired)).map(|(name, desired)| {
         let step = match desired {
             Desired::Run(version) => Step::Load(version.clone()),
-            Desired::Disabled => Step::Disable,
+            Desired::Disabled { .. } => Step::Disable,
             Desired::Refused { reason } => Step::Refuse(reason.clone()),
         };
         (name.clone(), step)
@@ -75,7 +91,7 @@ mod tests {
             &[("b", Step::Load(2))],
         );
         check(&[("a", Desired::Run(1))], &[], &[("a", Step::Remove)]);
-        check(&[("a", Desired::Run(1))], &[("a", Desired::Disabled)], &[("a", Step::Disable)]);
+        check(&[("a", Desired::Run(1))], &[("a", Desired::Disabled { text: None })], &[("a", Step::Disable)]);
         check(&[("a", Desired::Run(1))], &[("a", refused())], &[("a", Step::Refuse("bad".into()))]);
         check(&[("a", refused())], &[("a", refused())], &[]);
         check(&[("a", refused())], &[("a", Desired::Run(1))], &[("a", Step::Load(1))]);
@@ -84,7 +100,7 @@ mod tests {
     fn desired() -> impl Strategy<Value = Desired<u8>> {
         prop_oneof![
             (0u8..3).prop_map(Desired::Run),
-            Just(Desired::Disabled),
+            Just(Desired::Disabled { text: None }),
             Just(Desired::Refused { reason: "r".into() }),
             Just(Desired::Refused { reason: "s".into() }),
         ]

@@ -61,6 +61,7 @@ pub enum Finding {
 /// A sandbox and all that belongs to it, in a directory that goes when this is dropped.
 pub struct Workbench {
     loader: Loader,
+    limits: Limits,
     // Dropped after what lies in it.
     _scratch: Scratch,
 }
@@ -82,7 +83,7 @@ impl Workbench {
         let sandbox = Sandbox::open(&config)?;
         let store = Store::open(&scratch.0, StoreOptions::default())?;
         let services = Services { store, metrics: Arc::new(Metrics::new()), guard: AddressGuard::public_only() };
-        Ok(Self { loader: Loader { sandbox, services, limits }, _scratch: scratch })
+        Ok(Self { loader: Loader { sandbox, services }, limits, _scratch: scratch })
     }
 
     /// Compiles a component and asks it what it is.
@@ -91,10 +92,10 @@ impl Workbench {
     ///
     /// [`ComponentError`]: it is no bot.
     pub async fn examine(&self, bytes: Vec<u8>) -> Result<(Arc<Component>, GuestManifest), ComponentError> {
-        let Loader { sandbox, services, limits } = &self.loader;
+        let Loader { sandbox, services } = &self.loader;
         let (component, _) = Component::load(sandbox, ContentHash::of(&bytes), move || Ok(bytes)).await?;
         let name: BotName = "inspected".parse().expect("it is a name");
-        let manifest = component.describe(GuestContext::new(name, limits.clone(), services.clone())).await?;
+        let manifest = component.describe(GuestContext::new(name, self.limits.clone(), services.clone())).await?;
         Ok((component, manifest))
     }
 }
@@ -114,9 +115,9 @@ pub async fn checkup(config: &Config) -> Result<Vec<(String, Finding)>, Workbenc
         directory.into_iter().chain(misnamed).map(|(name, reason)| (name, Finding::BadEntry(reason))).collect();
     for (name, desired) in survey(config, &catalogue) {
         let finding = match desired {
-            Desired::Disabled => Finding::Disabled,
+            Desired::Disabled { .. } => Finding::Disabled,
             Desired::Refused { reason } => Finding::BadEntry(reason),
-            Desired::Run(version) => match bench.loader.load(&name, &version).await {
+            Desired::Run(wanted) => match bench.loader.load(&name, &wanted.version).await {
                 Ok(_) => Finding::Good,
                 Err(error) => Finding::BadComponent(explain(&error)),
             },

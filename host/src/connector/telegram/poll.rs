@@ -43,6 +43,9 @@ pub(super) struct Poller<'a> {
     offset: Option<i64>,
     /// Whether Telegram has been told so.
     is_confirmed: bool,
+    /// A poll was answered since the last failure. Until then none is a long one: where nothing happens, half a minute would pass
+    /// before it is known that Telegram listens, and what waits in the outbox would wait with it.
+    is_answered: bool,
     /// A webhook was removed once; if it is back, somebody else wants it.
     webhook_was_removed: bool,
 }
@@ -80,7 +83,17 @@ impl<'a> Poller<'a> {
         inbox: &'a Inbox,
         cancel: &'a CancellationToken,
     ) -> Self {
-        Self { api, config, name, inbox, cancel, offset: None, is_confirmed: true, webhook_was_removed: false }
+        Self {
+            api,
+            config,
+            name,
+            inbox,
+            cancel,
+            offset: None,
+            is_confirmed: true,
+            is_answered: false,
+            webhook_was_removed: false,
+        }
     }
 
     /// Polls until it is told to stop, the host takes no more, or Telegram refuses the token.
@@ -129,6 +142,7 @@ impl<'a> Poller<'a> {
                 failpoint::reach(Failpoint::OffsetAfter);
             }
             self.is_confirmed = true;
+            let was_long = std::mem::replace(&mut self.is_answered, true);
             link.connected();
             link.succeeded();
             let pressed = updates.iter().filter_map(update::callback_query_id);
@@ -139,6 +153,7 @@ impl<'a> Poller<'a> {
                 return Ok(());
             }
             if updates.is_empty()
+                && was_long
                 && pause(IDLE_POLL_MIN.saturating_sub(asked_at.elapsed()), self.cancel).await.is_break()
             {
                 return Ok(());
@@ -155,8 +170,9 @@ impl<'a> Poller<'a> {
 
     /// Waits for updates and returns them by id; none when told to stop. Everything before the offset is confirmed by asking.
     async fn updates(&self) -> Option<Result<Vec<Value>, ApiError>> {
+        let timeout = if self.is_answered { self.config.poll_timeout } else { Duration::ZERO };
         let mut parameters = json!({
-            "timeout": self.config.poll_timeout.as_secs(),
+            "timeout": timeout.as_secs(),
             "limit": BATCH_MAX,
             "allowed_updates": ALLOWED_UPDATES,
         });
@@ -227,6 +243,7 @@ impl<'a> Poller<'a> {
     /// Publishes a failure and waits as long as it calls for. Breaks when told to stop.
     async fn recover(&mut self, link: &mut Reconnect, error: ApiError) -> Result<ControlFlow<()>, TokenRefused> {
         let verdict = judge(&error);
+        self.is_answered = false;
         let wait = match verdict {
             Verdict::GiveUp => {
                 tracing::error!(connector = %self.name, %error, "Telegram refuses the token; polling ends");

@@ -1,0 +1,35 @@
+//! When a host has nothing left to wait for: every connector has ended by itself.
+
+use std::future::pending;
+
+use crate::connector::Link;
+use crate::supervisor::{Control, LinkBoard};
+
+/// Returns once every connector has ended by itself; never, where there is none. Cancel safe.
+pub(super) async fn connectors_ended(links: &LinkBoard, control: &Control) {
+    let mut replaced = links.replaced();
+    loop {
+        replaced.mark_unchanged();
+        let mut statuses = links.receivers();
+        let all_ended = async {
+            for status in &mut statuses {
+                // A publisher that is gone has ended as well. Not where the platform refuses its token: another one may be
+                // written while the host runs.
+                let stopped = status.wait_for(|status| status.link == Link::Stopped).await.is_ok();
+                if !stopped && matches!(status.borrow().link, Link::AuthFailed { .. }) {
+                    pending::<()>().await;
+                }
+            }
+            // Whoever restarts one has done so after this.
+            let _ = control.ping().await;
+        };
+        tokio::select! {
+            () = all_ended, if !links.receivers().is_empty() => {
+                if !replaced.has_changed().unwrap_or(false) {
+                    return;
+                }
+            }
+            _ = replaced.changed() => {}
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Brings into force what of the configuration neither the supervisor nor the start has in hand: the bounds of the queue and the
+//! admin side's token.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::TokenHandle;
+use crate::config::Config;
+use crate::store::Store;
+
+/// What follows the configuration.
+pub(super) struct Live {
+    /// What is in force.
+    pub(super) config: watch::Receiver<Arc<Config>>,
+    /// Whose queue has bounds.
+    pub(super) store: Store,
+    /// What lets in.
+    pub(super) token: TokenHandle,
+}
+
+impl Live {
+    /// Runs until it is cancelled.
+    pub(super) async fn run(mut self, cancel: CancellationToken) {
+        // Cancel safe: a watch.
+        while let Some(Ok(())) = cancel.run_until_cancelled(self.config.changed()).await {
+            let config = Arc::clone(&self.config.borrow_and_update());
+            self.store.queue().set_bounds(config.queue.bounds());
+            self.token.set(config.admin.token.clone());
+        }
+    }
+}
