@@ -2,8 +2,8 @@
 
 mod cargo;
 mod components;
+mod figures;
 mod guest_target;
-mod soak;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -22,6 +22,11 @@ usage: cargo xtask VERB
   bench           runs the benchmarks of the host
   soak [--minutes N] [--seed S]
                   kills the host under load every second or two, for a minute, and checks that no message is lost
+  swap [--messages N] [--rate N] [--swaps N] [--rounds N]
+                  swaps a bot of a release build under load, and prints how long people waited and how long a swap took
+  neighbours [--minutes N] [--seed S] [--apart 1] [--in-flight N]
+                  prints what bots feel of others that fail without end, a minute with and one without them by turns; apart: also
+                  beside each kind of failing bot alone; in-flight: how many events each of those may have at work
   help            prints this
 
 BOTHOST_GUEST_TARGET=debian builds the guests' standard library from Debian's packages, as is done where rustup cannot
@@ -39,7 +44,9 @@ fn main() -> ExitCode {
         (Some("guests"), true) => guests(),
         (Some("bench"), true) => cargo::run(cargo::command().args(["bench", "--package", "bothost"])),
         (Some("help" | "--help" | "-h"), true) => return print(std::io::stdout(), USAGE, ExitCode::SUCCESS),
-        (Some("soak"), _) => soak::soak(&rest),
+        (Some("soak"), _) => figures::SOAK.run(&rest),
+        (Some("swap"), _) => figures::SWAP.run(&rest),
+        (Some("neighbours"), _) => figures::NEIGHBOURS.run(&rest),
         _ => return print(std::io::stderr(), USAGE, ExitCode::from(2)),
     };
     match outcome {
