@@ -50,6 +50,8 @@ impl Supervisor {
                     format!("the configuration file is not good, and the one before stays in force: {reason}");
                 self.raise(REJECTED, Severity::Critical, &summary);
                 self.rejected = Some(reason);
+                // There is something in it again, if nothing good.
+                self.forget_blank();
                 return;
             }
         };
@@ -124,9 +126,7 @@ impl Supervisor {
         let is_blank = next.text.trim().is_empty() && had_something;
         let is_over = self.blank_until.is_some_and(|until| until <= now);
         if !is_blank || is_over || is_confirmed {
-            if self.blank_until.take().is_some() && self.judged_at.is_none() {
-                self.parts.bots.alerts.resolve_host(MASS_REMOVAL, Timestamp::now());
-            }
+            self.forget_blank();
             return false;
         }
         if self.blank_until.is_some() {
@@ -141,6 +141,12 @@ impl Supervisor {
         tracing::warn!("{summary}");
         self.raise(MASS_REMOVAL, Severity::Warning, &summary);
         true
+    }
+
+    fn forget_blank(&mut self) {
+        if self.blank_until.take().is_some() && self.judged_at.is_none() {
+            self.parts.bots.alerts.resolve_host(MASS_REMOVAL, Timestamp::now());
+        }
     }
 
     fn is_held_back(&self) -> bool {

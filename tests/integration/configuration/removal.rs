@@ -37,6 +37,22 @@ async fn f052_a_file_that_is_empty_for_a_moment_costs_no_event_and_no_send() {
     lab.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f052_an_empty_file_that_is_broken_next_is_held_for_broken_and_not_for_empty() {
+    let fake = FakeTelegram::start(TOKEN).await;
+    let good = format!("{HOST}{}", telegram("tg", &fake, TOKEN));
+    let mut lab = Lab::start(&good, &[("echo.wasm", &echo())]).await;
+    std::fs::write(lab.path("config.toml"), "").unwrap();
+    lab.alert_says(HELD, "the configuration file is empty").await;
+    lab.save("[limits");
+    lab.alert_says("configuration-rejected", "config.toml:1:").await;
+    lab.alert_ends(HELD).await;
+    lab.save(&good);
+    lab.alert_ends("configuration-rejected").await;
+    assert_eq!(answered(&fake, "!echo after").await, "after");
+    lab.stop().await;
+}
+
 /// A configuration with these bots, which share one component.
 fn with_bots(names: &[&str]) -> String {
     names.iter().fold(HOST.to_owned(), |text, name| format!("{text}[bots.{name}]\ncomponent = \"echo.wasm\"\n"))
