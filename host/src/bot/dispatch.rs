@@ -30,8 +30,10 @@ pub(super) struct Task {
     life: Life<Edition>,
     attempts_max: u32,
     work: JoinSet<Done>,
-    /// What runs, for the case that a task of it panics.
-    at_work: HashMap<Id, Job>,
+    /// The events at work, and which version has them; for the case that one's task panics, too.
+    at_work: HashMap<Id, (Claimed, Edition)>,
+    /// The versions whose `init` runs.
+    starting: HashMap<Id, Edition>,
     stall: Stall,
     budget: Arc<RestartBudget>,
     condemned: Arc<CondemnedList>,
@@ -41,13 +43,6 @@ pub(super) struct Task {
     /// The highest number that it was offered or refused.
     newest: u64,
     cut_off: CancellationToken,
-}
-
-/// What a task of the set does.
-enum Job {
-    Event { claimed: Claimed, edition: Edition },
-    Init { edition: Edition },
-    Condemn,
 }
 
 /// What a task of the set did.
@@ -70,6 +65,7 @@ impl Task {
             attempts_max: policy.attempts_max,
             work: JoinSet::new(),
             at_work: HashMap::new(),
+            starting: HashMap::new(),
             stall: Stall::new(),
             budget,
             condemned,
@@ -113,11 +109,11 @@ impl Task {
             return;
         }
         let terms = Terms { attempts_max: self.attempts_max, may_give_up: self.life.may_give_up(now) };
-        while self.events_at_work() < self.life.room(edition.guest.limits().in_flight as usize) {
+        while self.at_work.len() < self.life.room(edition.guest.limits().in_flight as usize) {
             let Some(claimed) = self.desk.store.queue().claim(&self.desk.bot, Timestamp::steady()) else { return };
             let (desk, guest, event) = (self.desk.clone(), Arc::clone(&edition.guest), claimed.clone());
             let task = self.work.spawn(async move { Done::Event(desk.attempt(&guest, &event, terms).await) });
-            self.at_work.insert(task.id(), Job::Event { claimed, edition: edition.clone() });
+            self.at_work.insert(task.id(), (claimed, edition.clone()));
         }
     }
 
@@ -177,7 +173,7 @@ impl Task {
     fn start_init(&mut self, edition: Edition, reason: StartReason) {
         let (desk, guest) = (self.desk.clone(), Arc::clone(&edition.guest));
         let task = self.work.spawn(async move { Done::Init(desk.init(&guest, reason).await) });
-        self.at_work.insert(task.id(), Job::Init { edition });
+        self.starting.insert(task.id(), edition);
     }
 
     /// Has a component not be tried again. Where only entry or limits differ from what serves, it is not the component's fault.
@@ -186,14 +182,13 @@ impl Task {
             return;
         }
         let (condemned, bot) = (Arc::clone(&self.condemned), self.desk.bot.clone());
-        let task = self.work.spawn(async move {
+        self.work.spawn(async move {
             if let Err(error) = condemned.condemn(&bot, component, reason).await {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(%bot, %component, error, "the next process will try this version again");
             }
             Done::Condemned
         });
-        self.at_work.insert(task.id(), Job::Condemn);
     }
 
     fn note(&self, what: IncidentKind, component: Option<ContentHash>, message: &str, strategy: &str) {
@@ -217,19 +212,20 @@ impl Task {
 
     fn finished(&mut self, done: Result<(Id, Done), JoinError>) {
         let id = done.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let Some(job) = self.at_work.remove(&id) else { return };
-        match (job, done) {
-            (Job::Event { edition, .. }, Ok((_, Done::Event(ended)))) => self.event_ended(&edition, ended),
-            (Job::Event { claimed, edition }, _) => self.panicked(claimed, edition),
-            (Job::Init { edition }, Ok((_, Done::Init(Ok(()))))) => self.life.init_ended(&edition, Ok(()), now()),
-            (Job::Init { edition }, Ok((_, Done::Init(Err(fault))))) => {
+        if let Some((claimed, edition)) = self.at_work.remove(&id) {
+            match done {
+                Ok((_, Done::Event(ended))) => self.event_ended(&edition, ended),
+                _ => self.panicked(claimed, edition),
+            }
+        } else if let Some(edition) = self.starting.remove(&id) {
+            let result = match done {
+                Ok((_, Done::Init(result))) => result.map_err(|fault| fault.to_string()),
+                _ => Err("the host panicked in it".to_owned()),
+            };
+            if result.is_err() {
                 self.desk.metrics.fault(&self.desk.bot, "init");
-                self.life.init_ended(&edition, Err(fault.to_string()), now());
             }
-            (Job::Init { edition }, _) => {
-                self.life.init_ended(&edition, Err("the host panicked in it".to_owned()), now());
-            }
-            (Job::Condemn, _) => {}
+            self.life.init_ended(&edition, result, now());
         }
     }
 
@@ -258,11 +254,7 @@ impl Task {
         let (desk, event) = (self.desk.clone(), claimed.clone());
         let terms = Terms { attempts_max: self.attempts_max, may_give_up: true };
         let task = self.work.spawn(async move { Done::Event(desk.host_panicked(&event, terms).await) });
-        self.at_work.insert(task.id(), Job::Event { claimed, edition });
-    }
-
-    fn events_at_work(&self) -> usize {
-        self.at_work.values().filter(|job| matches!(job, Job::Event { .. })).count()
+        self.at_work.insert(task.id(), (claimed, edition));
     }
 
     /// When something is due: in the bot's life, a lane's next attempt, a warm instance that may be idle.
@@ -270,7 +262,7 @@ impl Task {
         let now = (tokio::time::Instant::now(), Timestamp::steady());
         // Without room for it, or while nothing is claimed, a lane that is due would only wake the task again and again.
         let room = |edition: &Edition| self.life.room(edition.guest.limits().in_flight as usize);
-        let has_room = self.life.serving().filter(|edition| self.events_at_work() < room(edition));
+        let has_room = self.life.serving().filter(|edition| self.at_work.len() < room(edition));
         let retry = has_room.and_then(|_| self.desk.store.queue().next_due(&self.desk.bot));
         let retry = self.stall.until.or(retry.map(|due| now.0 + due.saturating_since(now.1)));
         let idle = self.life.kept().filter_map(|edition| edition.guest.drop_idle()).map(|left| now.0 + left).min();
@@ -363,10 +355,8 @@ impl Task {
 impl Drop for Task {
     /// A task that is aborted leaves its claims to the next one.
     fn drop(&mut self) {
-        for job in self.at_work.values() {
-            if let Job::Event { claimed, .. } = job {
-                self.desk.store.queue().unclaim(claimed, None);
-            }
+        for (claimed, _) in self.at_work.values() {
+            self.desk.store.queue().unclaim(claimed, None);
         }
     }
 }
