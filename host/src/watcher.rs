@@ -30,15 +30,12 @@ pub use catalogue::{
     BotFiles, Catalogue, ComponentFile, DirectoryProblem, EntryFile, FILES_MAX, FileKind, FileProblem,
 };
 pub use file::read_component;
-pub(crate) use hint::{EventSource, Hints};
+pub(crate) use hint::{EventSource, Hints, LOOK_INTERVAL_MIN};
 pub(crate) use scan::{Sight, identify, sight_of};
 
 use file::Caps;
 use ledger::Ledger;
 use scan::{Look, Stopped};
-
-/// The least time between two looks, however many events there are.
-const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 /// How often the stamps are looked at where no events can be had, and how often a directory that cannot be read is tried.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -158,27 +155,29 @@ impl Lookout {
 async fn run(mut patrol: Patrol) {
     let (cancel, hints) = (patrol.cancel.clone(), patrol.hints.clone());
     while !cancel.is_cancelled() {
-        let round = tokio::task::spawn_blocking(move || {
-            let next_at = patrol.round();
-            (patrol, next_at)
-        });
-        let next_at;
-        (patrol, next_at) = match round.await {
-            Ok(done) => done,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is being shut down.
-            Err(_) => return,
-        };
-        let earliest = Instant::now() + LOOK_INTERVAL_MIN;
-        let hinted = async {
-            tokio::time::sleep_until(earliest).await;
-            hints.wait().await;
-        };
+        let Some((back, next_at)) = round(patrol, Patrol::round).await else { return };
+        patrol = back;
         tokio::select! {
             () = cancel.cancelled() => {}
             () = tokio::time::sleep_until(next_at) => {}
-            () = hinted => {}
+            () = hints.next() => {}
         }
+    }
+}
+
+/// Has `patrol` do a round on a blocking thread, and returns it with what came of that; nothing where the runtime is being shut down.
+pub(crate) async fn round<P: Send + 'static, T: Send + 'static>(
+    mut patrol: P,
+    work: impl FnOnce(&mut P) -> T + Send + 'static,
+) -> Option<(P, T)> {
+    let round = tokio::task::spawn_blocking(move || {
+        let done = work(&mut patrol);
+        (patrol, done)
+    });
+    match round.await {
+        Ok(done) => Some(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
     }
 }
 

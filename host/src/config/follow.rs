@@ -24,13 +24,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::document::read_text;
-use crate::watcher::{EventSource, HintMode, Hints, Sight, identify, sight_of};
+use crate::watcher::{EventSource, HintMode, Hints, LOOK_INTERVAL_MIN, Sight, identify, round, sight_of};
 
 use self::rest::Rest;
 use super::{Config, ConfigError, Variables};
-
-/// The least time between two looks, however many events there are.
-const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 /// How often the file is looked at though nothing was announced, and read while it is bad: what it lacks may lie elsewhere.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -110,31 +107,19 @@ async fn run(mut patrol: Patrol, mut asks: mpsc::Receiver<Ask>, cancel: Cancella
     let mut ask: Option<Ask> = None;
     while !cancel.is_cancelled() {
         let is_asked = ask.is_some();
-        let round = tokio::task::spawn_blocking(move || {
-            let next_at = patrol.round(is_asked);
-            (patrol, next_at)
-        });
-        let next_at;
-        (patrol, next_at) = match round.await {
-            Ok(done) => done,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is being shut down.
-            Err(_) => return,
+        let Some((back, next_at)) = round(patrol, move |patrol: &mut Patrol| patrol.round(is_asked)).await else {
+            return;
         };
+        patrol = back;
         if let Some(ask) = ask.take() {
             // Who asked may have left.
             let _ = ask.send(Arc::clone(&patrol.publisher.borrow()));
         }
-        let earliest = Instant::now() + LOOK_INTERVAL_MIN;
-        let hinted = async {
-            tokio::time::sleep_until(earliest).await;
-            hints.wait().await;
-        };
         // Cancel safe: a token, sleeps, hints that stay until they are taken, and a channel's `recv`.
         tokio::select! {
             () = cancel.cancelled() => {}
             () = tokio::time::sleep_until(next_at) => {}
-            () = hinted => {}
+            () = hints.next() => {}
             Some(asked) = asks.recv() => ask = Some(asked),
         }
     }

@@ -18,6 +18,9 @@ use super::scan::DirectoryIdentity;
 /// How often the operating system is asked again for events after it refused.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The least time between two looks, however many events there are.
+pub(crate) const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(50);
+
 /// What the hints since the last look ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -43,6 +46,12 @@ impl Hints {
         while self.lock().is_none() {
             self.wake.notified().await;
         }
+    }
+
+    /// Waits until there is a hint, and for so long at least that no flood of them has one look follow the other. Cancel-safe.
+    pub(crate) async fn next(&self) {
+        tokio::time::sleep(LOOK_INTERVAL_MIN).await;
+        self.wait().await;
     }
 
     /// Returns all hints as one, and forgets them.
