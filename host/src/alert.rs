@@ -1,17 +1,29 @@
-//! The alerts that are up, of the host and of its bots, in memory. Says in the log when one comes or goes, not each
-//! time it is repeated. Who is told, and what was up before, is no business of this file.
+//! The alerts that are up, of the host and of its bots, in memory: raised, acknowledged, resolved. Each turn of one is told to those
+//! who subscribe, and in the log, not each time it is repeated. Why the host raises some by itself is in `alert/rule`; how people are
+//! told, in `alert/channel`; what was up before, in the history that a subscriber keeps.
 
-use std::collections::{BTreeMap, HashMap};
+mod book;
+pub mod channel;
+mod config;
+mod line;
+pub mod rule;
+
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tracing::{error, info, warn};
+use sha2::{Digest, Sha256};
+use tokio::sync::broadcast;
 
+use self::book::{Book, Outcome};
+pub use self::config::{AlertsConfig, AlertsTable};
+use self::line::Line;
+pub use self::line::TARGET;
 use crate::action::{AlertChange, Severity};
 use crate::clock::Timestamp;
-use crate::id::BotName;
+use crate::id::{BotName, ChannelName};
 use crate::metrics::Metrics;
-use crate::rate::Rate;
 
 /// Alerts that one bot may have up.
 pub const BOT_ALERTS_MAX: usize = 100;
@@ -26,8 +38,8 @@ pub const TEXT_BYTES_MAX: usize = 512;
 /// Further details are left out.
 pub const DETAILS_MAX: usize = 8;
 
-/// Log lines about one bot's alerts, in a minute.
-const LINES_PER_MINUTE: u64 = 10;
+/// Turns that a subscriber may be behind; of more it is told how many it missed.
+const NEWS_MAX: usize = 4_096;
 
 /// Whose an alert is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,9 +50,15 @@ pub enum Source {
     Bot(BotName),
 }
 
+/// Names an alert, in this process and in every later one: two alerts of one source with one key have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AlertId(u64);
+
 /// An alert that is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
+    /// Names it.
+    pub id: AlertId,
     /// Whose it is.
     pub source: Source,
     /// What tells it apart from its source's others.
@@ -51,6 +69,10 @@ pub struct Alert {
     pub summary: String,
     /// More for people.
     pub details: Vec<(String, String)>,
+    /// Whether people have been told, and have answered.
+    pub standing: Standing,
+    /// The channels that are told. None: every channel that takes its severity.
+    pub channels: Option<Vec<ChannelName>>,
     /// When it came up.
     pub raised_at: Timestamp,
     /// When it was last raised.
@@ -59,56 +81,126 @@ pub struct Alert {
     pub times: u64,
 }
 
-/// Why an alert was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rejection {
-    /// The key is empty or too long.
-    Key,
-    /// The source has all the alerts it may have.
-    SourceFull,
-    /// The bots together have all the alerts they may have.
-    AllFull,
+/// Where an alert that is up is in its life. One that is resolved is no longer up: it is in the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// What its rule is about holds, but not for as long as the rule wants. Nobody is told yet.
+    Pending,
+    /// It is a reason to look.
+    Firing,
+    /// Somebody said that he looks after it. Nobody is reminded of it.
+    Acknowledged {
+        /// Who.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
 }
 
-impl Rejection {
-    fn as_str(self) -> &'static str {
+/// A turn in an alert's life, as those hear of it who tell people and who keep the history. Pending alerts make none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// When.
+    pub at: Timestamp,
+    /// What happened.
+    pub turn: Turn,
+    /// The alert, after it. Of one that was resolved: as it was last.
+    pub alert: Alert,
+}
+
+/// What happened to an alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// It came up.
+    Fired,
+    /// It is better or worse than it was.
+    Changed,
+    /// Somebody looks after it.
+    Acknowledged,
+    /// It is over.
+    Resolved {
+        /// Who said so. None: what it was about is over.
+        by: Option<String>,
+    },
+}
+
+impl AlertId {
+    fn of(source: &Source, key: &str) -> Self {
+        let bot = match source {
+            Source::Host => "",
+            Source::Bot(bot) => bot.as_str(),
+        };
+        let hash: [u8; 32] = Sha256::new().chain_update(bot).chain_update([0]).chain_update(key).finalize().into();
+        let first = hash.iter().take(6).fold(0, |id, byte| id << 8 | u64::from(*byte));
+        Self(first)
+    }
+}
+
+impl fmt::Display for AlertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.0)
+    }
+}
+
+/// Why a text is no [`AlertId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an alert's id has 12 hexadecimal digits")]
+pub struct AlertIdError;
+
+impl FromStr for AlertId {
+    type Err = AlertIdError;
+
+    fn from_str(text: &str) -> Result<Self, AlertIdError> {
+        let is_id = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| is_id).map(Self).ok_or(AlertIdError)
+    }
+}
+
+impl Alert {
+    /// Returns an alert that comes up now, with its texts cut.
+    pub fn new(source: Source, key: &str, severity: Severity, summary: impl Into<String>, now: Timestamp) -> Self {
+        Self {
+            id: AlertId::of(&source, key),
+            source,
+            key: key.to_owned(),
+            severity,
+            summary: cut(summary.into(), TEXT_BYTES_MAX),
+            details: Vec::new(),
+            standing: Standing::Firing,
+            channels: None,
+            raised_at: now,
+            refreshed_at: now,
+            times: 1,
+        }
+    }
+
+    /// Returns it with more for people, cut.
+    pub fn with_details(self, details: Vec<(String, String)>) -> Self {
+        Self { details: cut_details(details), ..self }
+    }
+
+    /// Returns whether it is a reason to look: it is up, and its rule has waited long enough.
+    pub fn is_firing(&self) -> bool {
+        self.standing != Standing::Pending
+    }
+}
+
+impl Turn {
+    /// Returns its name in listings and in what is kept.
+    pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Key => "key",
-            Self::SourceFull => "source-full",
-            Self::AllFull => "all-full",
+            Self::Fired => "fired",
+            Self::Changed => "changed",
+            Self::Acknowledged => "acknowledged",
+            Self::Resolved { .. } => "resolved",
         }
     }
 }
 
-/// What a change came to.
-#[derive(Debug, PartialEq)]
-enum Outcome {
-    /// The alert came up, or is now better or worse than it was.
-    Raised,
-    /// It was up already, and just as bad.
-    Refreshed,
-    /// It is gone.
-    Resolved(Box<Alert>),
-    /// There was none to resolve.
-    Absent,
-    Rejected(Rejection),
-}
-
-/// The alerts of one source.
-#[derive(Debug)]
-struct OfSource {
-    alerts: BTreeMap<String, Alert>,
-    lines: Rate,
-    /// Lines that were not written since the last that was.
-    muted: u64,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    sources: HashMap<Source, OfSource>,
-    of_bots: usize,
-    by_severity: [usize; 3],
-}
+/// There is no alert of that id up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no alert {0} is up")]
+pub struct NotUp(pub AlertId);
 
 /// Returns a change with its texts cut as they are when it is applied.
 pub fn trimmed(change: AlertChange) -> AlertChange {
@@ -124,20 +216,61 @@ pub fn trimmed(change: AlertChange) -> AlertChange {
 #[derive(Debug)]
 pub struct Alerts {
     metrics: Arc<Metrics>,
-    state: Mutex<State>,
+    book: Mutex<Book>,
+    news: broadcast::Sender<Arc<News>>,
 }
 
 impl Alerts {
     /// Returns alerts of which none is up.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        let alerts = Self { metrics, state: Mutex::default() };
+        let alerts = Self { metrics, book: Mutex::default(), news: broadcast::channel(NEWS_MAX).0 };
         alerts.publish(&alerts.lock());
         alerts
     }
 
+    /// Returns every turn of any alert from now on, in order.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<News>> {
+        self.news.subscribe()
+    }
+
+    /// Takes up alerts that were up when an earlier process ended, as they were: nobody is told anew. One that is up already stays
+    /// as it is.
+    pub fn restore(&self, alerts: Vec<Alert>) {
+        let mut book = self.lock();
+        for alert in alerts {
+            if !book.is_up(&alert.source, &alert.key) {
+                book.raise(alert);
+            }
+        }
+        self.publish(&book);
+    }
+
     /// Makes a bot's change. One that is not taken, for its key or for want of room, is counted and logged.
     pub fn apply(&self, bot: &BotName, change: AlertChange, now: Timestamp) {
-        self.change(Source::Bot(bot.clone()), change, now);
+        let source = Source::Bot(bot.clone());
+        match change {
+            AlertChange::Raise { key, severity, summary, details } => {
+                self.raise(Alert::new(source, &key, severity, summary, now).with_details(details));
+            }
+            AlertChange::Resolve { key } => self.end(&source, &key, None, now),
+        }
+    }
+
+    /// Raises an alert, or refreshes it where it is up. One that was acknowledged stays so unless it gets worse; one that fires
+    /// does not become pending again.
+    pub fn raise(&self, alert: Alert) {
+        let (source, now) = (alert.source.clone(), alert.refreshed_at);
+        let line = Line {
+            key: cut(alert.key.clone(), KEY_BYTES_MAX),
+            severity: alert.severity,
+            summary: alert.summary.clone(),
+        };
+        let mut book = self.lock();
+        let outcome = book.raise(alert);
+        if let Outcome::Rejected(rejection) = &outcome {
+            self.metrics.alert_rejected(rejection.as_str());
+        }
+        self.announce(book, &source, &line, outcome, now);
     }
 
     /// Raises an alert of the host's own, or refreshes it where it is up.
@@ -149,169 +282,93 @@ impl Alerts {
         details: Vec<(String, String)>,
         now: Timestamp,
     ) {
-        let change = AlertChange::Raise { key: key.to_owned(), severity, summary: summary.into(), details };
-        self.change(Source::Host, change, now);
+        self.raise(Alert::new(Source::Host, key, severity, summary, now).with_details(details));
     }
 
     /// Resolves an alert of the host's own. Resolving what is not up is no error.
     pub fn resolve_host(&self, key: &str, now: Timestamp) {
-        self.change(Source::Host, AlertChange::Resolve { key: key.to_owned() }, now);
+        self.end(&Source::Host, key, None, now);
     }
 
-    /// Drops a bot's alerts without a word, for a bot that is gone.
+    /// Notes that somebody looks after an alert.
+    ///
+    /// # Errors
+    ///
+    /// It is not up, or pending.
+    pub fn acknowledge(&self, id: AlertId, by: &str, now: Timestamp) -> Result<Alert, NotUp> {
+        let mut book = self.lock();
+        let alert = book.find_mut(id).filter(|alert| alert.is_firing()).ok_or(NotUp(id))?;
+        alert.standing = Standing::Acknowledged { by: cut(by.to_owned(), KEY_BYTES_MAX), at: now };
+        let alert = alert.clone();
+        self.tell(Turn::Acknowledged, alert.clone(), now);
+        Ok(alert)
+    }
+
+    /// Resolves an alert because somebody says so. What it was about may raise it again.
+    ///
+    /// # Errors
+    ///
+    /// It is not up.
+    pub fn resolve(&self, id: AlertId, by: &str, now: Timestamp) -> Result<Alert, NotUp> {
+        let alert = self.lock().find_mut(id).map(|alert| alert.clone()).ok_or(NotUp(id))?;
+        self.end(&alert.source, &alert.key, Some(cut(by.to_owned(), KEY_BYTES_MAX)), now);
+        Ok(alert)
+    }
+
+    /// Resolves a bot's alerts, for a bot that is gone.
     pub fn forget_bot(&self, bot: &BotName) {
-        let mut state = self.lock();
-        let Some(source) = state.sources.remove(&Source::Bot(bot.clone())) else { return };
-        for alert in source.alerts.values() {
-            state.of_bots -= 1;
-            state.by_severity[alert.severity as usize] -= 1;
-        }
-        self.publish(&state);
+        let source = Source::Bot(bot.clone());
+        let keys = self.lock().keys_of(&source);
+        keys.iter().for_each(|key| self.end(&source, key, None, Timestamp::now()));
+        self.lock().forget(&source);
     }
 
     /// Returns what is up: the worst first, of equals the oldest first.
     pub fn active(&self) -> Vec<Alert> {
-        let state = self.lock();
-        let mut alerts: Vec<_> = state.sources.values().flat_map(|source| source.alerts.values()).cloned().collect();
+        let mut alerts = self.lock().all();
         alerts.sort_by(|a, b| {
             (b.severity, a.raised_at, &a.source, &a.key).cmp(&(a.severity, b.raised_at, &b.source, &b.key))
         });
         alerts
     }
 
-    fn change(&self, source: Source, change: AlertChange, now: Timestamp) {
-        let mut state = self.lock();
-        let line = Line::of(&change);
-        let outcome = state.change(&source, change, now);
-        if let Outcome::Rejected(rejection) = &outcome {
-            self.metrics.alert_rejected(rejection.as_str());
+    fn end(&self, source: &Source, key: &str, by: Option<String>, now: Timestamp) {
+        let mut book = self.lock();
+        let outcome = book.resolve(source, key, by);
+        let line = Line { key: cut(key.to_owned(), KEY_BYTES_MAX), severity: Severity::Info, summary: String::new() };
+        self.announce(book, source, &line, outcome, now);
+    }
+
+    /// Says what a change came to, to whom it is news.
+    fn announce(&self, mut book: MutexGuard<'_, Book>, source: &Source, line: &Line, outcome: Outcome, now: Timestamp) {
+        self.publish(&book);
+        let muted = if outcome.is_news() { book.take_line(source, Instant::now()) } else { None };
+        // With the lock held, so that turns are told in the order in which they happen.
+        match &outcome {
+            Outcome::Raised(alert) => self.tell(Turn::Fired, (**alert).clone(), now),
+            Outcome::Changed(alert) => self.tell(Turn::Changed, (**alert).clone(), now),
+            Outcome::Resolved { alert, by } => self.tell(Turn::Resolved { by: by.clone() }, (**alert).clone(), now),
+            Outcome::Refreshed | Outcome::Absent | Outcome::Rejected(_) => {}
         }
-        self.publish(&state);
-        let is_news = !matches!(outcome, Outcome::Refreshed | Outcome::Absent);
-        let muted = if is_news { state.take_line(&source, Instant::now()) } else { None };
-        drop(state);
+        drop(book);
         if let Some(muted) = muted {
-            line.write(&source, &outcome, muted);
+            line.write(source, &outcome, muted);
         }
     }
 
-    fn publish(&self, state: &State) {
+    fn tell(&self, turn: Turn, alert: Alert, at: Timestamp) {
+        // It fails only where nobody listens.
+        let _ = self.news.send(Arc::new(News { at, turn, alert }));
+    }
+
+    fn publish(&self, book: &Book) {
         for severity in [Severity::Info, Severity::Warning, Severity::Critical] {
-            self.metrics.alerts_active(severity, state.by_severity[severity as usize]);
+            self.metrics.alerts_active(severity, book.firing(severity));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn change(&mut self, source: &Source, change: AlertChange, now: Timestamp) -> Outcome {
-        match trimmed(change) {
-            AlertChange::Raise { key, severity, summary, details } => {
-                let alert = Alert {
-                    source: source.clone(),
-                    key,
-                    severity,
-                    summary,
-                    details,
-                    raised_at: now,
-                    refreshed_at: now,
-                    times: 1,
-                };
-                self.raise(alert)
-            }
-            AlertChange::Resolve { key } => self.resolve(source, &key),
-        }
-    }
-
-    fn raise(&mut self, alert: Alert) -> Outcome {
-        if alert.key.is_empty() || alert.key.len() > KEY_BYTES_MAX {
-            return Outcome::Rejected(Rejection::Key);
-        }
-        let is_bot = alert.source != Source::Host;
-        let of_source = self.sources.entry(alert.source.clone()).or_insert_with(OfSource::new);
-        if let Some(known) = of_source.alerts.get_mut(&alert.key) {
-            let before = known.severity;
-            *known = Alert { raised_at: known.raised_at, times: known.times.saturating_add(1), ..alert };
-            self.by_severity[before as usize] -= 1;
-            self.by_severity[known.severity as usize] += 1;
-            return if before == known.severity { Outcome::Refreshed } else { Outcome::Raised };
-        }
-        if of_source.alerts.len() >= if is_bot { BOT_ALERTS_MAX } else { HOST_ALERTS_MAX } {
-            return Outcome::Rejected(Rejection::SourceFull);
-        }
-        if is_bot && self.of_bots >= ALERTS_MAX {
-            return Outcome::Rejected(Rejection::AllFull);
-        }
-        self.of_bots += usize::from(is_bot);
-        self.by_severity[alert.severity as usize] += 1;
-        of_source.alerts.insert(alert.key.clone(), alert);
-        Outcome::Raised
-    }
-
-    fn resolve(&mut self, source: &Source, key: &str) -> Outcome {
-        let Some(alert) = self.sources.get_mut(source).and_then(|of_source| of_source.alerts.remove(key)) else {
-            return Outcome::Absent;
-        };
-        self.of_bots -= usize::from(*source != Source::Host);
-        self.by_severity[alert.severity as usize] -= 1;
-        Outcome::Resolved(Box::new(alert))
-    }
-
-    /// Takes one line of the source's budget; returns how many were not written before it.
-    fn take_line(&mut self, source: &Source, now: Instant) -> Option<u64> {
-        let of_source = self.sources.entry(source.clone()).or_insert_with(OfSource::new);
-        if of_source.lines.take(1, now).is_err() {
-            of_source.muted += 1;
-            return None;
-        }
-        Some(std::mem::take(&mut of_source.muted))
-    }
-}
-
-impl OfSource {
-    fn new() -> Self {
-        Self { alerts: BTreeMap::new(), lines: Rate::new(LINES_PER_MINUTE, Duration::from_secs(60)), muted: 0 }
-    }
-}
-
-/// What the log says of a change.
-struct Line {
-    key: String,
-    severity: Option<Severity>,
-    summary: String,
-}
-
-impl Line {
-    fn of(change: &AlertChange) -> Self {
-        match change {
-            AlertChange::Raise { key, severity, summary, .. } => {
-                let summary = cut(summary.clone(), TEXT_BYTES_MAX);
-                Self { key: cut(key.clone(), KEY_BYTES_MAX), severity: Some(*severity), summary }
-            }
-            AlertChange::Resolve { key } => {
-                Self { key: cut(key.clone(), KEY_BYTES_MAX), severity: None, summary: String::new() }
-            }
-        }
-    }
-
-    fn write(&self, source: &Source, outcome: &Outcome, muted: u64) {
-        let bot = match source {
-            Source::Host => None,
-            Source::Bot(bot) => Some(tracing::field::display(bot)),
-        };
-        let (key, summary) = (&self.key, &self.summary);
-        match (outcome, self.severity) {
-            (Outcome::Rejected(rejection), _) => {
-                warn!(bot, key, reason = rejection.as_str(), muted, "alert not taken");
-            }
-            (Outcome::Resolved(alert), _) => info!(bot, key, summary = alert.summary, muted, "alert resolved"),
-            (_, Some(Severity::Critical)) => error!(bot, key, summary, muted, "alert raised"),
-            (_, Some(Severity::Warning)) => warn!(bot, key, summary, muted, "alert raised"),
-            (_, _) => info!(bot, key, summary, muted, "alert raised"),
-        }
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -330,106 +387,4 @@ fn cut_details(details: Vec<(String, String)>) -> Vec<(String, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_000);
-    const LATER: Timestamp = Timestamp::from_millis(2_000);
-
-    fn bot(name: &str) -> BotName {
-        name.parse().unwrap()
-    }
-
-    fn raise(key: &str, severity: Severity) -> AlertChange {
-        AlertChange::Raise { key: key.into(), severity, summary: "it burns".into(), details: Vec::new() }
-    }
-
-    fn resolve(key: &str) -> AlertChange {
-        AlertChange::Resolve { key: key.into() }
-    }
-
-    fn check_metrics(alerts: &Alerts, line: &str) {
-        let text = alerts.metrics.render();
-        assert!(text.lines().any(|given| given == line), "{line}\nnot in\n{text}");
-    }
-
-    #[test]
-    fn an_alert_is_up_until_it_is_resolved_and_counts_how_often_it_was_raised() {
-        let alerts = Alerts::new(Arc::default());
-        alerts.apply(&bot("a"), raise("k", Severity::Warning), NOW);
-        alerts.apply(&bot("a"), raise("k", Severity::Critical), LATER);
-        let [alert] = &alerts.active()[..] else { panic!("one alert") };
-        assert_eq!((alert.raised_at, alert.refreshed_at, alert.times), (NOW, LATER, 2));
-        check_metrics(&alerts, r#"bothost_alerts_active{severity="warning"} 0"#);
-        check_metrics(&alerts, r#"bothost_alerts_active{severity="critical"} 1"#);
-        alerts.apply(&bot("a"), resolve("k"), LATER);
-        alerts.apply(&bot("a"), resolve("k"), LATER);
-        assert_eq!(alerts.active(), []);
-        check_metrics(&alerts, r#"bothost_alerts_active{severity="critical"} 0"#);
-    }
-
-    #[test]
-    fn the_worst_comes_first_and_a_key_is_a_bots_own() {
-        let alerts = Alerts::new(Arc::default());
-        alerts.apply(&bot("a"), raise("k", Severity::Info), NOW);
-        alerts.apply(&bot("b"), raise("k", Severity::Warning), LATER);
-        alerts.raise_host("k", Severity::Critical, "disk full", Vec::new(), LATER);
-        let sources: Vec<_> = alerts.active().into_iter().map(|alert| alert.source).collect();
-        assert_eq!(sources, [Source::Host, Source::Bot(bot("b")), Source::Bot(bot("a"))]);
-        alerts.resolve_host("k", LATER);
-        assert_eq!(alerts.active().len(), 2);
-    }
-
-    #[test]
-    fn a_flood_of_alerts_ends_at_the_cap_and_leaves_room_for_others() {
-        let alerts = Alerts::new(Arc::default());
-        for n in 0..100_000 {
-            alerts.apply(&bot("a"), raise(&n.to_string(), Severity::Info), NOW);
-        }
-        assert_eq!(alerts.active().len(), BOT_ALERTS_MAX);
-        check_metrics(&alerts, r#"bothost_alerts_rejected_total{reason="source-full"} 99900"#);
-        alerts.apply(&bot("b"), raise("k", Severity::Info), NOW);
-        assert_eq!(alerts.active().len(), BOT_ALERTS_MAX + 1);
-    }
-
-    #[test]
-    fn bots_cannot_take_the_hosts_place() {
-        let alerts = Alerts::new(Arc::default());
-        for n in 0..ALERTS_MAX + 1 {
-            alerts.apply(&bot(&(n / BOT_ALERTS_MAX).to_string()), raise(&n.to_string(), Severity::Info), NOW);
-        }
-        check_metrics(&alerts, r#"bothost_alerts_rejected_total{reason="all-full"} 1"#);
-        alerts.raise_host("k", Severity::Critical, "disk full", Vec::new(), NOW);
-        assert_eq!(alerts.active().len(), ALERTS_MAX + 1);
-        alerts.forget_bot(&bot("0"));
-        assert_eq!(alerts.active().len(), ALERTS_MAX + 1 - BOT_ALERTS_MAX);
-    }
-
-    #[test]
-    fn fields_are_cut_at_a_characters_end_and_long_keys_refused() {
-        let alerts = Alerts::new(Arc::default());
-        let details = vec![("k".repeat(1000), "ü".repeat(10_000)); 100];
-        let summary = "ü".repeat(10_000);
-        alerts.apply(
-            &bot("a"),
-            AlertChange::Raise { key: "k".into(), severity: Severity::Info, summary, details },
-            NOW,
-        );
-        alerts.apply(&bot("a"), raise(&"k".repeat(KEY_BYTES_MAX + 1), Severity::Info), NOW);
-        alerts.apply(&bot("a"), raise("", Severity::Info), NOW);
-        let [alert] = &alerts.active()[..] else { panic!("one alert") };
-        assert!(alert.summary.len() <= TEXT_BYTES_MAX && alert.summary.ends_with('…'));
-        assert_eq!(alert.details.len(), DETAILS_MAX);
-        assert!(alert.details.iter().all(|(key, value)| key.len() <= KEY_BYTES_MAX && value.len() <= TEXT_BYTES_MAX));
-        check_metrics(&alerts, r#"bothost_alerts_rejected_total{reason="key"} 2"#);
-    }
-
-    #[test]
-    fn a_flapper_gets_a_few_lines_and_the_next_says_how_many_were_left_out() {
-        let mut state = State::default();
-        let (source, now) = (Source::Bot(bot("a")), Instant::now());
-        let written = (0..1000).filter(|_| state.take_line(&source, now).is_some()).count();
-        assert_eq!(written as u64, LINES_PER_MINUTE);
-        assert_eq!(state.take_line(&source, now + Duration::from_secs(60)), Some(1000 - LINES_PER_MINUTE));
-    }
-}
+mod tests;

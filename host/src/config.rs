@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
+use crate::alert::AlertsConfig;
 use crate::bot::manifest::BotEntry;
 use crate::connector::ConnectorConfig;
 use crate::delivery::{Durability, OnUncertain, Order, Overflow};
@@ -31,7 +32,9 @@ use crate::limits::Limits;
 use crate::secret::Secret;
 use crate::store::{OutboxSettings, QueueBounds};
 use crate::supervision::{RolloutPolicy, Supervision};
+use crate::telemetry::TelemetryConfig;
 use crate::units::{ByteSize, duration, positive_duration, positive_size};
+use crate::vitals::VitalsConfig;
 use crate::watcher::WatcherConfig;
 
 pub use self::adopt::Adoption;
@@ -68,6 +71,12 @@ pub struct Config {
     pub bots: BTreeMap<BotName, Placed<BotEntry>>,
     /// `[logs]`
     pub logs: LogsConfig,
+    /// `[alerts]`
+    pub alerts: AlertsConfig,
+    /// `[vitals]`
+    pub vitals: VitalsConfig,
+    /// `[telemetry]`
+    pub telemetry: TelemetryConfig,
     /// `[admin]`
     pub admin: AdminConfig,
     /// What is no mistake and yet to be told. Each begins with its place.
@@ -103,6 +112,9 @@ impl fmt::Debug for Config {
             connectors,
             bots,
             logs,
+            alerts,
+            vitals,
+            telemetry,
             admin,
             warnings,
         } = self;
@@ -118,6 +130,9 @@ impl fmt::Debug for Config {
             .field("connectors", connectors)
             .field("bots", bots)
             .field("logs", logs)
+            .field("alerts", alerts)
+            .field("vitals", vitals)
+            .field("telemetry", telemetry)
             .field("admin", admin)
             .field("warnings", warnings)
             .finish()

@@ -83,6 +83,18 @@ name_type! {
     /// A tenant's name: who rents a bot.
     TenantName
 }
+name_type! {
+    /// The name of a channel that tells people of alerts: the key of its table.
+    ChannelName
+}
+name_type! {
+    /// The name of a rule that raises alerts: the key of its table, or of a rule of the host's own.
+    RuleName
+}
+name_type! {
+    /// The name of a probe: the key of its table.
+    ProbeName
+}
 
 /// Identifies one event in this host, on every attempt.
 ///

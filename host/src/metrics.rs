@@ -6,6 +6,7 @@
 
 mod grouped;
 mod guest;
+pub mod snapshot;
 mod store;
 
 use std::fmt;

@@ -5,19 +5,32 @@ use std::path::{Path, PathBuf};
 
 /// The floors of the house, lowest first. A module may name what stands on a lower floor, and its own submodules.
 const FLOORS: &[&[&str]] = &[
-    &["backoff", "board", "bytes_as_text", "clock", "failpoint", "ping", "rate", "secret", "systemd", "units"],
+    &[
+        "backoff",
+        "board",
+        "bytes_as_text",
+        "clock",
+        "failpoint",
+        "forecast",
+        "ping",
+        "rate",
+        "secret",
+        "systemd",
+        "units",
+    ],
     &["id", "limits"],
     &["document", "event", "grants"],
     &["action"],
     &["daemon", "delivery", "egress", "schedule", "supervision"],
     &["metrics"],
-    &["alert", "logs"],
+    &["alert", "errors", "logs", "telemetry", "vitals"],
     &["connector", "store", "watcher"],
     &["sandbox", "timers"],
     &["bot"],
-    &["config", "outbox", "router", "sentinel", "watchdog"],
+    &["config", "history", "outbox", "router", "sentinel", "watchdog"],
     &["generation"],
     &["supervisor"],
+    &["monitor"],
     &["admin"],
     &["host"],
     &["cli"],
@@ -35,6 +48,9 @@ const CONFINED: &[(&str, &str)] = &[
     ("clap", "cli"),
     ("notify", "watcher"),
     ("sd_notify", "systemd"),
+    ("lettre", "alert/channel"),
+    ("sysinfo", "vitals"),
+    ("opentelemetry_proto", "telemetry"),
 ];
 
 /// Lines of a file without its tests.

@@ -154,16 +154,7 @@ mod tests {
     }
 
     fn alert(source: Source, key: &str) -> Alert {
-        Alert {
-            source,
-            key: key.to_owned(),
-            severity: Severity::Warning,
-            summary: "line 7".to_owned(),
-            details: Vec::new(),
-            raised_at: SINCE,
-            refreshed_at: SINCE,
-            times: 1,
-        }
+        Alert::new(source, key, Severity::Warning, "line 7", SINCE)
     }
 
     #[test]

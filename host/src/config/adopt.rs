@@ -34,6 +34,9 @@ impl Config {
             connectors,
             bots,
             logs,
+            alerts,
+            vitals,
+            telemetry,
             admin,
             warnings,
         } = next;
@@ -50,6 +53,9 @@ impl Config {
             connectors,
             bots,
             logs: kept.logs(&self.logs, logs),
+            alerts,
+            vitals,
+            telemetry,
             admin: kept.admin(&self.admin, admin),
             warnings,
         };

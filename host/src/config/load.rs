@@ -11,12 +11,15 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::alert::AlertsTable;
 use crate::bot::manifest::{BotEntry, Connectors, Declaration, NoConnector};
 use crate::connector::ConnectorConfig;
 use crate::document::{At, Document, Literal, Variables, nearest, read_text};
 use crate::id::{BotName, ConnectorName};
 use crate::limits::{Limits, LimitsPatch};
 use crate::supervision::{RolloutPolicy, Supervision};
+use crate::telemetry::TelemetryConfig;
+use crate::vitals::VitalsConfig;
 
 use super::{
     AdminConfig, BotFile, Claims, Config, ConfigError, HostConfig, LogsConfig, Mistake, OutboxConfig, Placed,
@@ -36,6 +39,9 @@ struct Root {
     connectors: BTreeMap<ConnectorName, At<ConnectorConfig>>,
     bots: BTreeMap<BotName, At<Declaration<NoConnector>>>,
     logs: LogsConfig,
+    alerts: AlertsTable,
+    vitals: VitalsConfig,
+    telemetry: TelemetryConfig,
     admin: AdminConfig,
 }
 
@@ -108,6 +114,9 @@ impl Config {
             connectors: placed(&document, root.connectors),
             bots,
             logs: root.logs,
+            alerts: root.alerts.into_config(),
+            vitals: root.vitals,
+            telemetry: root.telemetry,
             admin: root.admin,
             warnings: document.warnings(),
         };

@@ -299,14 +299,14 @@ fn a_misspelt_name_is_told_with_the_nearest() {
         "[colours]",
         &[
             "1:2: unknown section `[colours]`; there are `host`, `limits`, `supervisor`, `rollout`, `queue`, `outbox`, `connectors`, `bots`, \
-             `logs`, `admin`",
+             `logs`, `alerts`, `vitals`, `telemetry`, `admin`",
         ],
     );
 }
 
 #[test]
 fn what_is_not_there_yet_is_told_apart_from_a_slip() {
-    for section in ["alerts", "vitals", "cluster"] {
+    for section in ["cluster"] {
         check(&format!("[{section}]"), &[&format!("1:2: `[{section}]` is not there yet")]);
     }
     for key in ["dir", "max_file", "keep_days", "max_total", "compress"] {

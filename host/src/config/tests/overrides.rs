@@ -126,7 +126,7 @@ fn a_mistake_in_an_override_names_the_variable() {
         &[("BOTHOST__CONNECTORS__TG__TOKEN", "1:a")],
         &["BOTHOST__CONNECTORS__TG__TOKEN: `type` is missing in [connectors.tg]"],
     );
-    check_with("", &[("BOTHOST__ALERTS__RULES", "1")], &["BOTHOST__ALERTS__RULES: `[alerts]` is not there yet"]);
+    check_with("", &[("BOTHOST__CLUSTER__URL", "1")], &["BOTHOST__CLUSTER__URL: `[cluster]` is not there yet"]);
     check_with(
         "",
         &[("BOTHOST__BOTS__A__CONNECTORS", "[\"tg\"]")],
