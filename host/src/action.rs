@@ -1,6 +1,7 @@
 //! What a bot asked for: acts on platforms, writes of state, timers, alerts. Gathered while a handler runs, applied after
 //! it returned `ok`.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -198,6 +199,32 @@ pub enum Severity {
     Info,
     Warning,
     Critical,
+}
+
+/// Why a text is no [`Severity`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no severity: it is info, warning or critical")]
+pub struct SeverityError(String);
+
+impl Severity {
+    /// Returns its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl FromStr for Severity {
+    type Err = SeverityError;
+
+    fn from_str(text: &str) -> Result<Self, SeverityError> {
+        let all = [Self::Info, Self::Warning, Self::Critical];
+        let found = all.into_iter().find(|severity| severity.as_str() == text);
+        found.ok_or_else(|| SeverityError(text.chars().take(32).flat_map(char::escape_debug).collect()))
+    }
 }
 
 /// One change of a bot's alerts.

@@ -6,12 +6,15 @@
 //! Two doors. The Unix socket serves everything to whoever can open it, which is the user that runs the host. The TCP
 //! listener serves `/health` to all and the rest to those who have the token.
 
+mod alerts;
 mod api;
 mod auth;
 pub mod client;
 mod configuration;
 mod degraded;
+mod errors;
 mod event;
+mod figures;
 mod health;
 mod incidents;
 mod letters;
@@ -37,11 +40,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::alerts::AlertView;
 use self::api::Api;
 pub use self::api::BotView;
 use self::auth::Door;
 pub use self::auth::TokenHandle;
 pub use self::configuration::{EditView, VersionView, editor};
+pub use self::errors::{ErrorView, StatisticsView};
 pub use self::incidents::{CondemnedView, IncidentView};
 pub use self::letters::DeadLetterView;
 use self::listen::SocketFile;
@@ -53,6 +58,7 @@ use crate::alert::Alerts;
 use crate::board::Board;
 use crate::bot::phase::BotStatus;
 use crate::connector;
+use crate::errors::Errors;
 use crate::generation::Editor;
 use crate::grants::ConnectorKey;
 use crate::id::BotName;
@@ -79,6 +85,8 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// For `/api/v1/alerts`.
     pub alerts: Arc<Alerts>,
+    /// For `/api/v1/errors`.
+    pub errors: Arc<Errors>,
     /// Every bot.
     pub bots: Arc<Board<BotName, BotStatus>>,
     /// Every connector.

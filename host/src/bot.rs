@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::Alerts;
+use crate::errors::Errors;
 use crate::id::BotName;
 use crate::metrics::Metrics;
 use crate::sandbox::Guest;
@@ -46,6 +47,8 @@ pub struct BotServices {
     pub metrics: Arc<Metrics>,
     /// Where alerts go.
     pub alerts: Arc<Alerts>,
+    /// Where what goes wrong is counted.
+    pub errors: Arc<Errors>,
     /// What they may restart, together.
     pub budget: Arc<RestartBudget>,
     /// What is held against their components.

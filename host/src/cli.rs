@@ -61,6 +61,7 @@ verbs! {
     inspect::Inspect,
     ps::Ps,
     describe::Describe,
+    errors::Errors,
     faults::Faults,
     reset::Reset,
     reload::Reload,

@@ -2,6 +2,7 @@
 //! for what the host itself waits for. Deadlines within a process use `tokio::time::Instant`.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -42,9 +43,29 @@ impl Timestamp {
         Self(self.0.saturating_add(duration.as_millis().try_into().unwrap_or(u64::MAX)))
     }
 
+    /// Returns the moment `duration` earlier; the epoch where that does not fit.
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration.as_millis().try_into().unwrap_or(u64::MAX)))
+    }
+
     /// Returns how long `earlier` was before this moment; zero where it was not before.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Why a text is no [`Timestamp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a moment is written such as 2026-11-21T12:00:00Z, and not before 1970")]
+pub struct TimestampError;
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    /// Reads RFC 3339, with any offset.
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let moment: jiff::Timestamp = text.parse().map_err(|_| TimestampError)?;
+        u64::try_from(moment.as_millisecond()).map(Self).map_err(|_| TimestampError)
     }
 }
 

@@ -32,6 +32,7 @@ use crate::bot::phase::{BotStatus, Phase};
 use crate::config::{Config, Follower};
 use crate::connector::ConnectorConfig;
 use crate::egress::AddressGuard;
+use crate::errors::Errors;
 use crate::generation::GenerationError;
 use crate::id::ConnectorName;
 use crate::metrics::Metrics;
@@ -55,9 +56,28 @@ const FIRED_MAX: usize = 16;
 /// The admin socket's file in the data directory.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 
+/// What is counted and what goes wrong, from before a host is there: its log is set up first.
+#[derive(Debug, Clone)]
+pub struct Instruments {
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
+    /// What goes wrong.
+    pub errors: Arc<Errors>,
+}
+
+impl Default for Instruments {
+    fn default() -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let errors = Arc::new(Errors::new(Arc::clone(&metrics)));
+        Self { metrics, errors }
+    }
+}
+
 /// What a host is given beside its configuration.
 #[derive(Default)]
 pub struct HostOptions {
+    /// What is counted and what goes wrong.
+    pub instruments: Instruments,
     /// The program whose `compile` verb compiles components. None: this program.
     pub compiler: Option<PathBuf>,
     /// Which addresses guests may reach.
@@ -128,7 +148,7 @@ impl Host {
     ///
     /// [`HostError`]: nothing runs.
     pub async fn bind(config: Config, options: HostOptions) -> Result<Self, HostError> {
-        let metrics = Arc::new(Metrics::new());
+        let Instruments { metrics, errors } = options.instruments.clone();
         let alerts = Arc::new(Alerts::new(Arc::clone(&metrics)));
         let config = Arc::new(config);
         let Foundation { store, sandbox, archive, condemned } = Foundation::lay(&config, &options).await?;
@@ -165,6 +185,7 @@ impl Host {
                 store: store.clone(),
                 metrics: Arc::clone(&metrics),
                 alerts: Arc::clone(&alerts),
+                errors: Arc::clone(&errors),
                 budget: Arc::default(),
                 condemned,
                 news: Arc::default(),
@@ -180,6 +201,7 @@ impl Host {
             admin::Sources {
                 metrics: Arc::clone(&metrics),
                 alerts: Arc::clone(&alerts),
+                errors,
                 bots: Arc::clone(&bots),
                 connectors: Arc::clone(&links),
                 store: store.clone(),

@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod delivery;
 mod document;
 pub mod egress;
+pub mod errors;
 pub mod event;
 pub mod failpoint;
 pub mod forecast;

@@ -4,6 +4,7 @@
 //! Every label is a configured name or a word of the program's own; a user's text is never one. What guests measure is
 //! bounded in `metrics/guest.rs`.
 
+pub mod exposition;
 mod grouped;
 mod guest;
 pub mod snapshot;
@@ -30,9 +31,6 @@ use crate::action::Severity;
 use crate::event::EventClass;
 use crate::grants::ConnectorKey;
 use crate::id::BotName;
-
-/// The media type of what [`Metrics::render`] returns.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const WAITED_SECONDS: [f64; 11] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3600.0];
 const ELAPSED_SECONDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 30.0, 60.0];
@@ -70,6 +68,7 @@ struct OwnMetrics {
     component_load: Family<Words<1>, Histogram>,
     alerts_active: Family<Words<1>, Gauge>,
     alerts_rejected: Family<Words<1>, Counter>,
+    errors: Family<Words<2>, Counter>,
     degraded_parts: Gauge,
     store: StoreMetrics,
 }
@@ -211,12 +210,13 @@ impl Metrics {
 
     /// Says how many alerts of a severity are up.
     pub fn alerts_active(&self, severity: Severity, alerts: usize) {
-        let severity = match severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        };
-        self.own.alerts_active.get_or_create(&[("severity", severity)]).set(gauge_value(alerts));
+        self.own.alerts_active.get_or_create(&[("severity", severity.as_str())]).set(gauge_value(alerts));
+    }
+
+    /// Counts something that went wrong in a part of the program.
+    pub fn error(&self, severity: Severity, component: &'static str) {
+        let words = [("severity", severity.as_str()), ("component", component)];
+        self.own.errors.get_or_create(&words).inc();
     }
 
     /// Counts an alert that was not taken.
@@ -332,6 +332,7 @@ impl OwnMetrics {
             component_load: add(to, "component_load_seconds", "How long components took to load", load),
             alerts_active: add(to, "alerts_active", "Alerts that are up", Family::default()),
             alerts_rejected: add(to, "alerts_rejected", "Alerts that were not taken", Family::default()),
+            errors: add(to, "errors", "What went wrong, by part of the program", Family::default()),
             degraded_parts: add(to, "degraded_parts", "Parts of the host that do not work fully", Gauge::default()),
             store: StoreMetrics::register(to),
         }

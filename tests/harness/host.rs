@@ -10,7 +10,7 @@ use bothost::config::Config;
 use bothost::connector::ConnectorConfig;
 use bothost::connector::scripted::{ScriptedHandle, scripted};
 use bothost::egress::AddressGuard;
-use bothost::host::{Drained, Host, HostOptions};
+use bothost::host::{Drained, Host, HostOptions, Instruments};
 use bothost::store::Store;
 
 use crate::process::copy_components;
@@ -110,6 +110,7 @@ impl Home {
         let name: bothost::id::ConnectorName = CHAT.parse().expect("a name");
         let (connector, chat) = scripted(name.clone());
         let options = HostOptions {
+            instruments: Instruments::default(),
             compiler: Some(self.compiler),
             guard: self.guard,
             connectors: vec![(name, ConnectorConfig::Scripted(connector))],

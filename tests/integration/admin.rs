@@ -17,6 +17,7 @@ use bothost::board::Board;
 use bothost::bot::phase::{BotStatus, Phase};
 use bothost::clock::Timestamp;
 use bothost::connector::{Link, Status};
+use bothost::errors::{Errors, Occurrence};
 use bothost::generation::{Archive, Editor};
 use bothost::grants::ConnectorKey;
 use bothost::id::{BotName, ContentHash, EventId};
@@ -39,6 +40,7 @@ struct Rig {
     dir: tempfile::TempDir,
     metrics: Arc<Metrics>,
     alerts: Arc<Alerts>,
+    errors: Arc<Errors>,
     is_ready: watch::Sender<bool>,
     store: Store,
     admin: Admin,
@@ -52,7 +54,7 @@ impl Rig {
     fn with_control(token: Option<&str>, control: Control) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (sources, is_ready) = sources(dir.path());
-        let (metrics, alerts) = (sources.metrics.clone(), sources.alerts.clone());
+        let (metrics, alerts, errors) = (sources.metrics.clone(), sources.alerts.clone(), sources.errors.clone());
         let store = sources.store.clone();
         let sources = Sources { control, ..sources };
         let config = AdminConfig {
@@ -61,7 +63,7 @@ impl Rig {
             token: token.map(Secret::new),
         };
         let admin = Admin::bind(config, sources).expect("both doors are bound");
-        Self { dir, metrics, alerts, is_ready, store, admin }
+        Self { dir, metrics, alerts, errors, is_ready, store, admin }
     }
 
     fn socket(&self) -> PathBuf {
@@ -115,6 +117,7 @@ fn sources(dir: &Path) -> (Sources, watch::Sender<bool>) {
     let data = dir.join(format!("data-{:x}", fastrand::u64(..)));
     let store = Store::open(&data, StoreOptions::default()).expect("a store");
     let sources = Sources {
+        errors: Arc::new(Errors::new(Arc::clone(&metrics))),
         metrics,
         alerts,
         bots: board(bot.name.clone(), bot),
@@ -592,8 +595,58 @@ fn the_answers_show_what_was_published() {
     let alerts = rig.by_socket("GET /api/v1/alerts").json();
     assert_eq!((&alerts[0]["bot"], &alerts[0]["severity"]), (&json!("echo"), &json!("warning")));
     let metrics = rig.by_socket("GET /metrics");
-    assert!(metrics.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", metrics.head);
+    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
     assert!(metrics.body.contains("bothost_alerts_active{severity=\"warning\"} 1\n"), "{}", metrics.body);
+}
+
+#[test]
+fn the_operator_answers_an_alert_by_its_id() {
+    let rig = Rig::new(None);
+    let (summary, details) = ("no prices".to_owned(), Vec::new());
+    let change = AlertChange::Raise { key: "feed".into(), severity: Severity::Warning, summary, details };
+    rig.alerts.apply(&bot("echo"), change, Timestamp::from_millis(0));
+    let alerts = rig.by_socket("GET /api/v1/alerts?bot=echo&severity=warning").json();
+    let id = alerts[0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(rig.by_socket("GET /api/v1/alerts?bot=other").json(), json!([]));
+    let acknowledged = rig.by_socket(&format!("POST /api/v1/alerts/{id}/ack?by=ada")).json();
+    assert_eq!((&acknowledged["state"], &acknowledged["acknowledged_by"]), (&json!("acknowledged"), &json!("ada")));
+    assert_eq!(rig.by_socket(&format!("GET /api/v1/alerts/{id}")).json(), acknowledged);
+    let resolved = rig.by_socket(&format!("POST /api/v1/alerts/{id}/resolve")).json();
+    assert_eq!(resolved["state"], json!("resolved"));
+    assert_eq!(rig.by_socket("GET /api/v1/alerts").json(), json!([]));
+    assert_eq!(rig.by_socket(&format!("POST /api/v1/alerts/{id}/ack")).status, 404);
+    assert_eq!(rig.by_socket("POST /api/v1/alerts/feed/ack").status, 400);
+    assert_eq!(rig.by_socket("GET /api/v1/alerts?severity=loud").status, 400);
+}
+
+#[test]
+fn what_went_wrong_is_listed_and_counted_for_the_operator_only() {
+    let rig = Rig::new(Some("t0ken"));
+    let occurrence = Occurrence {
+        severity: Severity::Critical,
+        component: "outbox",
+        kind: "not delivered",
+        message: "no answer within 5000 ms",
+        bot: Some("echo"),
+        connector: None,
+        context: &[("tries".to_owned(), "3".to_owned())],
+    };
+    (0..3).for_each(|_| rig.errors.record(&occurrence, Timestamp::now()));
+    let errors = rig.by_socket("GET /api/v1/errors?severity=warning&component=outbox&bot=echo&since=10m").json();
+    assert_eq!((&errors[0]["kind"], &errors[0]["count"]), (&json!("not delivered"), &json!(3)));
+    let id = errors[0]["id"].as_str().expect("an id");
+    assert_eq!(rig.by_socket(&format!("GET /api/v1/errors/{id}")).json(), errors[0]);
+    let how_much = rig.by_socket("GET /health/errors?window=5m").json();
+    assert_eq!((&how_much["in_window"], &how_much["criticals"]), (&json!(3), &json!(3)));
+    assert_eq!(how_much["by_component"], json!([["outbox", 3]]));
+    let figures = rig.by_socket("GET /health/metrics").json();
+    assert_eq!(figures["metrics"]["bothost_errors_total{component=\"outbox\",severity=\"critical\"}"], json!(3.0));
+    for path in ["/api/v1/errors", "/health/errors", "/health/metrics", "/metrics", "/api/v1/alerts"] {
+        assert_eq!(rig.by_tcp(&format!("GET {path}")).status, 401, "{path}");
+    }
+    for bad in ["errors?since=yesterday", "errors?severity=loud", "errors/xyz", "errors?bot=a/b"] {
+        assert_eq!(rig.by_socket(&format!("GET /api/v1/{bad}")).status, 400, "{bad}");
+    }
 }
 
 #[test]

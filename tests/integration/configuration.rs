@@ -82,6 +82,7 @@ impl Rig {
         let metrics = Arc::new(Metrics::new());
         let sources = Sources {
             alerts: Arc::new(Alerts::new(Arc::clone(&metrics))),
+            errors: Arc::new(bothost::errors::Errors::new(Arc::clone(&metrics))),
             metrics,
             bots: Arc::new(Board::default()),
             connectors: Arc::new(Board::default()),

@@ -24,6 +24,7 @@ mod peers;
 mod platforms;
 mod rig;
 mod sandbox;
+mod scrape;
 mod store_faults;
 mod swap_under_load;
 mod tidy;

@@ -4,8 +4,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::header::ACCEPT;
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +17,11 @@ use super::query::Query;
 use super::queue::QueueView;
 use super::records::Records;
 use super::route::Route;
-use super::{Sources, configuration, degraded, incidents, letters, operate, sends, story};
-use crate::action::Severity;
-use crate::alert::{Alert, Source};
+use super::{Sources, alerts, configuration, degraded, errors, figures, incidents, letters, operate, sends, story};
 use crate::bot::phase::{BotStatus, Phase};
 use crate::connector::{Link, Status};
 use crate::grants::ConnectorKey;
-use crate::metrics::CONTENT_TYPE;
+use crate::metrics::exposition::Format;
 
 /// A rendering of the metrics is shown again for this many times as long as it took to make. So at most a tenth of the
 /// thread goes into it however often somebody asks, and a small one is as good as fresh.
@@ -114,42 +113,6 @@ impl<'a> ConnectorView<'a> {
     }
 }
 
-/// One alert as the API shows it.
-#[derive(Serialize)]
-struct AlertView {
-    /// None for the host's own.
-    bot: Option<String>,
-    key: String,
-    severity: &'static str,
-    summary: String,
-    details: Vec<(String, String)>,
-    raised_at: String,
-    refreshed_at: String,
-    times: u64,
-}
-
-impl From<Alert> for AlertView {
-    fn from(alert: Alert) -> Self {
-        Self {
-            bot: match alert.source {
-                Source::Host => None,
-                Source::Bot(bot) => Some(bot.to_string()),
-            },
-            key: alert.key,
-            severity: match alert.severity {
-                Severity::Info => "info",
-                Severity::Warning => "warning",
-                Severity::Critical => "critical",
-            },
-            summary: alert.summary,
-            details: alert.details,
-            raised_at: alert.raised_at.to_string(),
-            refreshed_at: alert.refreshed_at.to_string(),
-            times: alert.times,
-        }
-    }
-}
-
 /// Answers requests.
 #[derive(Debug)]
 pub(super) struct Api {
@@ -196,7 +159,7 @@ impl Api {
             Route::Health => Ok(self.health(caller)),
             Route::Live => Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))),
             Route::Ready => Ok(self.ready()),
-            Route::Metrics => Ok(self.metrics()),
+            Route::Metrics => Ok(self.metrics(headers)),
             Route::Bots => Ok(self.bots()),
             Route::Bot(name) => self.bot(&name),
             Route::BotVerb(name, verb) => operate::bot(&self.sources, &name, verb).await,
@@ -204,7 +167,13 @@ impl Api {
             Route::Incidents => incidents::list(&self.records, &query).await,
             Route::Condemned => incidents::condemned(&self.records, &query).await,
             Route::Connectors => Ok(self.connectors()),
-            Route::Alerts => Ok(self.alerts()),
+            Route::Alerts => alerts::list(&self.sources.alerts, &query),
+            Route::Alert(id) => alerts::one(&self.sources.alerts, id),
+            Route::AlertVerb(id, verb) => alerts::change(&self.sources.alerts, id, verb, &query),
+            Route::Errors => errors::list(&self.sources.errors, &query),
+            Route::Error(id) => errors::one(&self.sources.errors, id),
+            Route::ErrorStatistics => errors::statistics(&self.sources.errors, &query),
+            Route::Figures => Ok(figures::all(&self.rendering())),
             Route::Queue => Ok(json(StatusCode::OK, &QueueView::from(self.records.store().queue()))),
             Route::Event(id) => story::one(&self.records, id).await,
             Route::DeadLetters => letters::list(&self.records, &query).await,
@@ -248,10 +217,22 @@ impl Api {
         json(status_of(verdict), &serde_json::json!({ "status": verdict }))
     }
 
-    fn metrics(&self) -> Answer {
+    fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        let format = Format::accepted(accept);
+        let text = self.rendering();
+        let body = match format {
+            Format::OpenMetrics => text,
+            Format::Prometheus => Bytes::from(format.write(&String::from_utf8_lossy(&text)).into_owned()),
+        };
+        answer(StatusCode::OK, format.content_type(), body)
+    }
+
+    /// Returns the metrics in OpenMetrics, as they are or were a moment ago.
+    fn rendering(&self) -> Bytes {
         let mut rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
-        let text = match &*rendering {
+        match &*rendering {
             Some(rendering) if begun < rendering.fresh_until => rendering.text.clone(),
             _ => {
                 self.sources.metrics.degraded_parts(degraded::parts(&self.facts()).len());
@@ -260,8 +241,7 @@ impl Api {
                 *rendering = Some(Rendering { text: text.clone(), fresh_until: Instant::now() + reuse });
                 text
             }
-        };
-        answer(StatusCode::OK, CONTENT_TYPE, text)
+        }
     }
 
     fn bots(&self) -> Answer {
@@ -277,11 +257,6 @@ impl Api {
     fn connectors(&self) -> Answer {
         let connectors = self.sources.connectors.entries();
         json(StatusCode::OK, &connectors.iter().map(ConnectorView::new).collect::<Vec<_>>())
-    }
-
-    fn alerts(&self) -> Answer {
-        let alerts = self.sources.alerts.active();
-        json(StatusCode::OK, &alerts.into_iter().map(AlertView::from).collect::<Vec<_>>())
     }
 }
 

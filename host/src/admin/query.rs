@@ -1,7 +1,11 @@
 //! The part of an address behind the question mark: which of the parameters that a route knows are given, and that no others are.
 
+use std::time::Duration;
+
 use super::problem::Problem;
+use crate::clock::Timestamp;
 use crate::logs::escape;
+use crate::units::Span;
 
 /// Entries of a listing where nobody says how many.
 const LIMIT_DEFAULT: u32 = 100;
@@ -83,6 +87,35 @@ impl Query {
             Some("true") => Ok(true),
             Some(other) => Err(bad(format!("`{key}` must be `true` or `false`, not {}", escape(other)))),
         }
+    }
+
+    /// Returns a parameter that is a moment: in RFC 3339, or how long before `now`, such as `10m`.
+    ///
+    /// # Errors
+    ///
+    /// It is neither.
+    pub(super) fn moment(&self, key: &str, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+        let parse = |text: &str| {
+            text.parse::<Timestamp>().ok().or_else(|| text.parse().ok().map(|Span(span)| now.saturating_sub(span)))
+        };
+        let wanted = |text: &str| {
+            bad(format!(
+                "`{key}` must be a moment such as 2026-11-21T12:00:00Z, or how long ago, such as 10m, not {}",
+                escape(text)
+            ))
+        };
+        self.text(key).map(|text| parse(text).ok_or_else(|| wanted(text))).transpose()
+    }
+
+    /// Returns a parameter that is a length of time, such as `1h`.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or zero.
+    pub(super) fn span(&self, key: &str) -> Result<Option<Duration>, Problem> {
+        let parse = |text: &str| text.parse().ok().map(|Span(span)| span).filter(|span| !span.is_zero());
+        let wanted = |text: &str| bad(format!("`{key}` must be a length of time such as 10m, not {}", escape(text)));
+        self.text(key).map(|text| parse(text).ok_or_else(|| wanted(text))).transpose()
     }
 
     /// Returns how many entries are asked for.

@@ -9,7 +9,13 @@
 //! GET /api/v1/faults?bot=&kind=&limit=&before=    what happened to bots, faults and all else
 //! GET /api/v1/condemned?bot=                      versions that are not tried again
 //! GET /api/v1/connectors                          how the connectors stand
-//! GET /api/v1/alerts                              which alerts are up
+//! GET /health/errors?window=                      how much went wrong
+//! GET /health/metrics                             what is measured of the host as a whole
+//! GET /api/v1/errors?severity=&component=&bot=&since=&limit=   what went wrong, grouped
+//! GET /api/v1/errors/ID                           one of them
+//! GET /api/v1/alerts?bot=&severity=               which alerts are up
+//! GET /api/v1/alerts/ID                           one of them
+//! POST /api/v1/alerts/ID/ack|resolve?by=          somebody looks after it · it is over
 //! GET /api/v1/queue                               how many events wait
 //! GET /api/v1/events/EVENT                        everything that is known of an event
 //! GET /api/v1/dead-letters?bot=&limit=            events that a bot could not handle
@@ -31,7 +37,13 @@
 //! Edits take `author=` and `reason=`.
 //! ```
 
+use std::fmt::Display;
+use std::str::FromStr;
+
+use super::alerts::AlertVerb;
 use super::problem::Problem;
+use crate::alert::AlertId;
+use crate::errors::ErrorId;
 use crate::id::EventId;
 use crate::supervisor::BotVerb;
 
@@ -50,6 +62,12 @@ pub(super) enum Route {
     Condemned,
     Connectors,
     Alerts,
+    Alert(AlertId),
+    AlertVerb(AlertId, AlertVerb),
+    Errors,
+    Error(ErrorId),
+    ErrorStatistics,
+    Figures,
     Queue,
     Event(EventId),
     DeadLetters,
@@ -104,6 +122,8 @@ impl Route {
             "/health" => Self::Health,
             "/health/live" => Self::Live,
             "/health/ready" => Self::Ready,
+            "/health/errors" => Self::ErrorStatistics,
+            "/health/metrics" => Self::Figures,
             "/metrics" => Self::Metrics,
             _ => {
                 let parts: Vec<_> = path.strip_prefix("/api/v1/").ok_or(Problem::NotFound)?.split('/').collect();
@@ -123,6 +143,11 @@ impl Route {
                     ["config", ref rest @ ..] => configuration(rest)?,
                     ["connectors"] => Self::Connectors,
                     ["alerts"] => Self::Alerts,
+                    ["alerts", id] => Self::Alert(named(id)?),
+                    ["alerts", id, "ack"] => Self::AlertVerb(named(id)?, AlertVerb::Acknowledge),
+                    ["alerts", id, "resolve"] => Self::AlertVerb(named(id)?, AlertVerb::Resolve),
+                    ["errors"] => Self::Errors,
+                    ["errors", id] => Self::Error(named(id)?),
                     ["queue"] => Self::Queue,
                     ["events", id] => Self::Event(event(id)?),
                     ["dead-letters"] => Self::DeadLetters,
@@ -141,7 +166,9 @@ impl Route {
     pub(super) fn allow(&self) -> &'static str {
         match self {
             Self::DeadLetter(_) | Self::Send(_) => "GET, HEAD, DELETE",
-            Self::DeadLetterRetry(_) | Self::SendRetry(_) | Self::BotVerb(..) | Self::Reload => "POST",
+            Self::AlertVerb(..) | Self::DeadLetterRetry(_) | Self::SendRetry(_) | Self::BotVerb(..) | Self::Reload => {
+                "POST"
+            }
             Self::Enable { .. } | Self::Rollback(_) | Self::Import | Self::Set | Self::Unset => "POST",
             Self::Config => "GET, HEAD, PUT",
             _ => "GET, HEAD",
@@ -171,6 +198,11 @@ impl Route {
             Self::Unset => Some(&["key", "author", "reason"]),
             Self::Enable { .. } | Self::Config | Self::Rollback(_) | Self::Import => Some(&["author", "reason"]),
             Self::Versions | Self::Version(_) | Self::Diff(..) => Some(&[]),
+            Self::Alerts => Some(&["bot", "severity"]),
+            Self::AlertVerb(..) => Some(&["by"]),
+            Self::Errors => Some(&["severity", "component", "bot", "since", "limit"]),
+            Self::ErrorStatistics => Some(&["window"]),
+            Self::Alert(_) | Self::Error(_) | Self::Figures => Some(&[]),
             Self::Event(_) | Self::Send(_) | Self::SendRetry(_) | Self::Queue => Some(&[]),
             _ => None,
         }
@@ -211,6 +243,10 @@ fn generation(text: &str) -> Result<u64, Problem> {
 
 fn event(text: &str) -> Result<EventId, Problem> {
     text.parse().map_err(|error| Problem::BadRequest(format!("{error}, all of them; listings and log lines show it")))
+}
+
+fn named<I: FromStr<Err: Display>>(text: &str) -> Result<I, Problem> {
+    text.parse().map_err(|error| Problem::BadRequest(format!("{error}; listings show it")))
 }
 
 fn send(text: &str) -> Result<u64, Problem> {

@@ -206,7 +206,8 @@ mod tests {
         let archive = Archive::open(dir, store.blobs().clone(), NonZeroUsize::MIN).unwrap();
         let sources = Sources {
             metrics: Arc::clone(&metrics),
-            alerts: Arc::new(Alerts::new(metrics)),
+            alerts: Arc::new(Alerts::new(Arc::clone(&metrics))),
+            errors: Arc::new(crate::errors::Errors::new(metrics)),
             bots: Arc::default(),
             connectors: Arc::default(),
             store,

@@ -99,3 +99,75 @@ fn a_flapper_gets_a_few_lines_and_the_next_says_how_many_were_left_out() {
     assert_eq!(written as u64, book::LINES_PER_MINUTE);
     assert_eq!(book.take_line(&source, now + Duration::from_secs(60)), Some(1000 - book::LINES_PER_MINUTE));
 }
+
+fn raised(key: &str, severity: Severity, standing: Standing, now: Timestamp) -> Alert {
+    Alert { standing, ..Alert::new(Source::Host, key, severity, "it burns", now) }
+}
+
+fn turns(news: &mut broadcast::Receiver<Arc<News>>) -> Vec<(&'static str, String)> {
+    std::iter::from_fn(|| news.try_recv().ok()).map(|news| (news.turn.as_str(), news.alert.key.clone())).collect()
+}
+
+#[test]
+fn each_turn_is_told_once_and_a_pending_alert_makes_none() {
+    let alerts = Alerts::new(Arc::default());
+    let mut news = alerts.subscribe();
+    alerts.raise(raised("k", Severity::Warning, Standing::Pending, NOW));
+    alerts.resolve_host("k", NOW);
+    assert_eq!(turns(&mut news), []);
+    alerts.raise(raised("k", Severity::Warning, Standing::Pending, NOW));
+    assert_eq!(alerts.active().len(), 1);
+    check_metrics(&alerts, r#"bothost_alerts_active{severity="warning"} 0"#);
+    alerts.raise(raised("k", Severity::Warning, Standing::Firing, LATER));
+    alerts.raise(raised("k", Severity::Warning, Standing::Pending, LATER));
+    alerts.raise(raised("k", Severity::Critical, Standing::Firing, LATER));
+    let [alert] = &alerts.active()[..] else { panic!("one alert") };
+    assert_eq!((alert.raised_at, &alert.standing), (LATER, &Standing::Firing), "it came up when it fired");
+    alerts.resolve_host("k", LATER);
+    alerts.resolve_host("k", LATER);
+    let expected = ["fired", "changed", "resolved"].map(|turn| (turn, "k".to_owned()));
+    assert_eq!(turns(&mut news), expected);
+}
+
+#[test]
+fn what_somebody_looks_after_stays_so_until_it_gets_worse() {
+    let alerts = Alerts::new(Arc::default());
+    alerts.apply(&bot("a"), raise("k", Severity::Warning), NOW);
+    let id = alerts.active()[0].id;
+    let mut news = alerts.subscribe();
+    alerts.acknowledge(id, "ada", LATER).unwrap();
+    alerts.apply(&bot("a"), raise("k", Severity::Warning), LATER);
+    assert_eq!(alerts.active()[0].standing, Standing::Acknowledged { by: "ada".into(), at: LATER });
+    alerts.apply(&bot("a"), raise("k", Severity::Critical), LATER);
+    assert_eq!(alerts.active()[0].standing, Standing::Firing);
+    alerts.resolve(id, "ada", LATER).unwrap();
+    assert_eq!(alerts.acknowledge(id, "ada", LATER), Err(NotUp(id)));
+    assert_eq!(alerts.resolve(id, "ada", LATER), Err(NotUp(id)));
+    assert_eq!(turns(&mut news), ["acknowledged", "changed", "resolved"].map(|turn| (turn, "k".to_owned())));
+    assert_eq!(id.to_string().parse(), Ok(id));
+}
+
+#[test]
+fn what_was_up_before_a_restart_is_up_again_and_nobody_is_told_anew() {
+    let before = Alerts::new(Arc::default());
+    before.apply(&bot("a"), raise("k", Severity::Warning), NOW);
+    before.acknowledge(before.active()[0].id, "ada", NOW).unwrap();
+    let after = Alerts::new(Arc::default());
+    let mut news = after.subscribe();
+    after.restore(before.active());
+    after.apply(&bot("a"), raise("k", Severity::Warning), LATER);
+    assert_eq!(turns(&mut news), []);
+    let [alert] = &after.active()[..] else { panic!("one alert") };
+    assert_eq!((alert.raised_at, alert.times), (NOW, 2));
+    assert!(matches!(alert.standing, Standing::Acknowledged { .. }));
+}
+
+#[test]
+fn the_alerts_of_a_bot_that_is_gone_end_with_it() {
+    let alerts = Alerts::new(Arc::default());
+    alerts.apply(&bot("a"), raise("k", Severity::Warning), NOW);
+    let mut news = alerts.subscribe();
+    alerts.forget_bot(&bot("a"));
+    assert_eq!(turns(&mut news), [("resolved", "k".to_owned())]);
+    assert_eq!(alerts.active(), []);
+}

@@ -55,9 +55,9 @@ enum Done {
 impl Task {
     pub(super) fn new(name: BotName, policy: BotPolicy, services: BotServices) -> (Self, watch::Receiver<BotStatus>) {
         let (status, receiver) = watch::channel(BotStatus::new(name.clone()));
-        let BotServices { store, metrics, alerts, budget, condemned, news, cut_off } = services;
+        let BotServices { store, metrics, alerts, errors, budget, condemned, news, cut_off } = services;
         metrics.bot_phase(&name, Phase::Discovered.as_str());
-        let reporter = Arc::new(Reporter::new(name.clone(), store.clone(), Arc::clone(&alerts)));
+        let reporter = Arc::new(Reporter::new(name.clone(), store.clone(), Arc::clone(&alerts), errors));
         let task = Self {
             desk: Desk { bot: name, store, metrics, alerts, reporter },
             status,

@@ -9,6 +9,7 @@ use super::phase::{BotStatus, Phase};
 use crate::action::Severity;
 use crate::alert::Alerts;
 use crate::clock::Timestamp;
+use crate::errors::{Errors, Occurrence};
 use crate::id::{BotName, ContentHash};
 use crate::rate::Rate;
 use crate::store::{Incident, IncidentKind, Store};
@@ -22,6 +23,7 @@ pub(super) struct Reporter {
     bot: BotName,
     store: Store,
     alerts: Arc<Alerts>,
+    errors: Arc<Errors>,
     of_faults: Mutex<Allowance>,
     of_life: Mutex<Allowance>,
 }
@@ -68,13 +70,14 @@ pub(super) struct Report<'a> {
 }
 
 impl Reporter {
-    pub(super) fn new(bot: BotName, store: Store, alerts: Arc<Alerts>) -> Self {
+    pub(super) fn new(bot: BotName, store: Store, alerts: Arc<Alerts>, errors: Arc<Errors>) -> Self {
         let [of_faults, of_life] = std::array::from_fn(|_| Mutex::new(Allowance::new()));
-        Self { bot, store, alerts, of_faults, of_life }
+        Self { bot, store, alerts, errors, of_faults, of_life }
     }
 
-    /// Says it, if there is room for it; else counts it.
+    /// Says it, if there is room for it; else counts it. Among the errors it is in any case.
     pub(super) fn say(&self, report: &Report<'_>) {
+        self.record(report);
         let allowance = if report.kind.is_fault() { &self.of_faults } else { &self.of_life };
         let taken = allowance.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
         let Some(muted) = taken else { return };
@@ -103,6 +106,29 @@ impl Reporter {
             backtrace: (*backtrace).to_owned(),
             strategy: (*strategy).to_owned(),
         });
+    }
+
+    fn record(&self, report: &Report<'_>) {
+        if report.severity == Severity::Info {
+            return;
+        }
+        let context = [
+            ("event", report.event.map(|(id, _)| id.to_string())),
+            ("attempt", report.event.map(|(_, attempt)| attempt.to_string())),
+            ("component", report.component.map(|hash| hash.to_string())),
+            ("strategy", Some(report.strategy.to_owned())),
+        ];
+        let context = context.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let occurrence = Occurrence {
+            severity: report.severity,
+            component: "bot",
+            kind: report.kind.as_str(),
+            message: report.message,
+            bot: Some(self.bot.as_str()),
+            connector: None,
+            context: &context.collect::<Vec<_>>(),
+        };
+        self.errors.record(&occurrence, Timestamp::now());
     }
 
     /// Raises the alerts that the bot's status is a reason for, and resolves those it no longer is. `up` is what is up.

@@ -69,6 +69,13 @@ pub struct Histogram {
     pub buckets: Vec<(f64, u64)>,
 }
 
+impl Snapshot {
+    /// Reads what [`Metrics::render`] returned at `now`.
+    pub fn read(exposition: &str, now: Timestamp) -> Self {
+        Self { at: now, families: read(exposition) }
+    }
+}
+
 impl Series {
     /// Returns the value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
@@ -127,7 +134,7 @@ impl Histogram {
 impl Metrics {
     /// Returns every series with its value. What it costs grows with the number of series, which is bounded.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        Snapshot { at: now, families: read(&self.render()) }
+        Snapshot::read(&self.render(), now)
     }
 }
 

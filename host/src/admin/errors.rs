@@ -1,0 +1,125 @@
+//! `/api/v1/errors`: what went wrong, grouped, and how much of it. `/health/errors` is how much.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::problem::{Answer, Problem, json};
+use super::query::Query;
+use crate::action::Severity;
+use crate::clock::Timestamp;
+use crate::errors::{ErrorId, ErrorQuery, Errors, Group, Statistics, WINDOW_MAX};
+use crate::id::BotName;
+
+/// One group as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ErrorView {
+    /// Names it, in a later process as well.
+    pub id: String,
+    /// `info`, `warning` or `critical`: how bad it was at its worst.
+    pub severity: String,
+    /// The part of the program.
+    pub component: String,
+    /// What it is.
+    pub kind: String,
+    /// What was wrong the last time.
+    pub message: String,
+    /// The bot, if it was one bot's.
+    pub bot: Option<String>,
+    /// The connector, if it was one connector's.
+    pub connector: Option<String>,
+    /// More about the last time, by name.
+    pub context: Vec<(String, String)>,
+    /// How often.
+    pub count: u64,
+    /// When for the first time since the host began, in RFC 3339.
+    pub first_at: String,
+    /// When for the last time, in RFC 3339.
+    pub last_at: String,
+}
+
+impl From<Group> for ErrorView {
+    fn from(group: Group) -> Self {
+        Self {
+            id: group.id.to_string(),
+            severity: group.severity.as_str().to_owned(),
+            component: group.component,
+            kind: group.kind,
+            message: group.message,
+            bot: group.bot,
+            connector: group.connector,
+            context: group.context,
+            count: group.count,
+            first_at: group.first_at.to_string(),
+            last_at: group.last_at.to_string(),
+        }
+    }
+}
+
+/// How much went wrong, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StatisticsView {
+    /// How long the window is, in seconds.
+    pub window_seconds: u64,
+    /// Since the host began.
+    pub total: u64,
+    /// Within the window.
+    pub in_window: u64,
+    /// Within the window, a minute.
+    pub per_minute: f64,
+    /// Within the window.
+    pub warnings: u64,
+    /// Within the window.
+    pub criticals: u64,
+    /// Within the window, by part of the program, the most first.
+    pub by_component: Vec<(String, u64)>,
+    /// Groups that are kept.
+    pub groups: usize,
+    /// Occurrences that had no group of their own, for want of room.
+    pub crowded_out: u64,
+}
+
+impl StatisticsView {
+    fn new(window: Duration, statistics: Statistics) -> Self {
+        Self {
+            window_seconds: window.as_secs(),
+            total: statistics.total,
+            in_window: statistics.in_window,
+            per_minute: statistics.per_minute,
+            warnings: statistics.by_severity[Severity::Warning as usize],
+            criticals: statistics.by_severity[Severity::Critical as usize],
+            by_component: statistics.by_component,
+            groups: statistics.groups,
+            crowded_out: statistics.crowded_out,
+        }
+    }
+}
+
+/// Lists groups, the last seen first.
+pub(super) fn list(errors: &Errors, query: &Query) -> Result<Answer, Problem> {
+    let question = ErrorQuery {
+        severity: query.name::<Severity>("severity")?,
+        component: query.text("component").map(str::to_owned),
+        bot: query.name::<BotName>("bot")?.map(|bot| bot.to_string()),
+        since: query.moment("since", Timestamp::now())?,
+    };
+    let found = errors.list(&question, query.limit()? as usize);
+    Ok(json(StatusCode::OK, &found.into_iter().map(ErrorView::from).collect::<Vec<_>>()))
+}
+
+/// Shows one group.
+pub(super) fn one(errors: &Errors, id: ErrorId) -> Result<Answer, Problem> {
+    let absent =
+        || Problem::Absent(format!("no error {id} is known since this host began; GET /api/v1/errors lists them"));
+    Ok(json(StatusCode::OK, &ErrorView::from(errors.get(id).ok_or_else(absent)?)))
+}
+
+/// Shows how much went wrong within the window that is asked for, an hour at most.
+pub(super) fn statistics(errors: &Errors, query: &Query) -> Result<Answer, Problem> {
+    let window = query.span("window")?.unwrap_or(WINDOW_MAX).min(WINDOW_MAX);
+    let statistics = errors.statistics(window, Timestamp::now());
+    Ok(json(StatusCode::OK, &StatisticsView::new(window, statistics)))
+}

@@ -1,0 +1,31 @@
+//! `/health/metrics`: what is measured of the host as a whole, as JSON. What is measured of bots and connectors is in `/metrics`.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+
+use super::problem::{Answer, json};
+use crate::clock::Timestamp;
+use crate::metrics::snapshot::{Snapshot, Value};
+
+/// Families of which each series is one bot's or one connector's.
+const OWNERS: [&str; 3] = ["bot", "connector", "probe"];
+
+/// Shows each measurement by its name, with its labels where it has some.
+pub(super) fn all(exposition: &[u8]) -> Answer {
+    let snapshot = Snapshot::read(&String::from_utf8_lossy(exposition), Timestamp::now());
+    let mut figures: BTreeMap<String, f64> = BTreeMap::new();
+    for (name, family) in &snapshot.families {
+        for series in family.series.iter().filter(|series| OWNERS.iter().all(|owner| series.label(owner).is_none())) {
+            if let Value::Number(number) = series.value
+                && number.is_finite()
+            {
+                let labels: Vec<_> =
+                    series.labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+                let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+                figures.insert(format!("{name}{labels}"), number);
+            }
+        }
+    }
+    json(StatusCode::OK, &serde_json::json!({ "at": snapshot.at.to_string(), "metrics": figures }))
+}
