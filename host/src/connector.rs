@@ -13,6 +13,7 @@ mod link;
 pub mod onebot;
 mod pace;
 pub mod scripted;
+mod signs;
 pub mod telegram;
 
 use std::net::SocketAddr;
@@ -29,12 +30,14 @@ use crate::id::ConnectorName;
 
 pub use config::ConnectorConfig;
 pub use pace::{PaceChoice, PaceLimits};
+pub use signs::Signs;
 
 /// The way of a connector's events into the host.
 #[derive(Debug, Clone)]
 pub struct Inbox {
     origin: ConnectorKey,
     sender: mpsc::Sender<Arrival>,
+    signs: Signs,
 }
 
 /// An event on its way in, and who waits for it to be taken over.
@@ -56,7 +59,13 @@ pub struct Stopping;
 impl Inbox {
     /// Returns the inbox of one connector; the other end of `sender` is the router's.
     pub fn new(origin: ConnectorKey, sender: mpsc::Sender<Arrival>) -> Self {
-        Self { origin, sender }
+        Self { origin, sender, signs: Signs::default() }
+    }
+
+    /// Has each event noted in the connector's signs, which are those of its [`Status`].
+    #[must_use]
+    pub fn noting(self, signs: Signs) -> Self {
+        Self { signs, ..self }
     }
 
     /// Hands an event over and returns once the host has it: only then may the platform be told that it arrived. Waits while
@@ -77,6 +86,8 @@ impl Inbox {
     ///
     /// [`Stopping`]: the event was not taken over.
     pub async fn submit(&self, event: Event) -> Result<Submitted, Stopping> {
+        // It came, also where the queue is full.
+        self.signs.event_came();
         let (taken, answer) = oneshot::channel();
         let origin = self.origin.clone();
         self.sender.send(Arrival { origin, event, taken }).await.map_err(|_| Stopping)?;
@@ -196,6 +207,31 @@ pub struct Status {
     pub connections: u64,
     /// Where it listens, if it is one that platforms dial.
     pub listening: Option<SocketAddr>,
+    /// When its platform was last heard of: read at any moment, announced to nobody.
+    pub signs: Signs,
+}
+
+impl Status {
+    /// Returns the status of a connector that stands like this since then and has heard nothing yet.
+    pub fn new(link: Link, since: Timestamp) -> Self {
+        Self { link, since, connections: 0, listening: None, signs: Signs::default() }
+    }
+
+    /// Returns for how long, at the moment `now` of the wall clock, the platform has given no proof that it is there. That it took
+    /// the connection is one. None while the connector is not connected.
+    pub fn stale_for(&self, now: Timestamp) -> Option<Duration> {
+        (self.link == Link::Connected).then(|| {
+            let last = self.signs.last_success().map_or(self.since, |last| last.max(self.since));
+            now.saturating_since(last)
+        })
+    }
+
+    /// Returns for how long, at the moment `now` of the wall clock, no event has come: since the last one, connected or not; where
+    /// none ever came, since it is connected. None where none can have come.
+    pub fn silent_for(&self, now: Timestamp) -> Option<Duration> {
+        let connected = (self.link == Link::Connected).then_some(self.since);
+        self.signs.last_event().or(connected).map(|last| now.saturating_since(last))
+    }
 }
 
 /// The end of a status that a connector writes.
@@ -207,9 +243,18 @@ pub struct StatusPublisher {
 impl StatusPublisher {
     /// Returns both ends of a status that begins as [`Link::Connecting`].
     pub fn new() -> (Self, watch::Receiver<Status>) {
-        let (sender, receiver) =
-            watch::channel(Status { link: Link::Connecting, since: Timestamp::now(), connections: 0, listening: None });
+        let (sender, receiver) = watch::channel(Status::new(Link::Connecting, Timestamp::now()));
         (Self { sender }, receiver)
+    }
+
+    /// Returns the signs that the status shows, for whoever sees them.
+    pub fn signs(&self) -> Signs {
+        self.sender.borrow().signs.clone()
+    }
+
+    /// Notes that the platform proved just now that it is there; see [`Signs::succeeded`]. Wakes nobody.
+    pub fn succeeded(&self) {
+        self.sender.borrow().signs.succeeded();
     }
 
     /// Publishes how the connector stands now. The same again changes nothing.
@@ -255,5 +300,63 @@ pub async fn run(config: ConnectorConfig, ports: Ports) {
         ConnectorConfig::OneBot(config) => onebot::run(config, ports).await,
         ConnectorConfig::Telegram(config) => telegram::run(config, ports).await,
         ConnectorConfig::Scripted(scripted) => scripted.run(ports).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONNECTED_AT: Timestamp = Timestamp::from_millis(1_000);
+
+    fn after(seconds: u64) -> Timestamp {
+        CONNECTED_AT.saturating_add(Duration::from_secs(seconds))
+    }
+
+    fn seconds(value: u64) -> Option<Duration> {
+        Some(Duration::from_secs(value))
+    }
+
+    #[test]
+    fn a_connection_is_stale_since_it_was_made_or_since_the_last_proof() {
+        let status = Status::new(Link::Connected, CONNECTED_AT);
+        assert_eq!((status.stale_for(after(7)), status.silent_for(after(7))), (seconds(7), seconds(7)));
+        status.signs.succeeded();
+        let proved = status.signs.last_success().unwrap();
+        assert_eq!(status.stale_for(proved.saturating_add(Duration::from_secs(5))), seconds(5));
+        assert_eq!(status.silent_for(proved), Some(proved.saturating_since(CONNECTED_AT)), "a proof is no event");
+    }
+
+    #[test]
+    fn a_proof_of_an_earlier_connection_says_nothing_of_this_one() {
+        let mut status = Status::new(Link::Connected, CONNECTED_AT);
+        status.signs.succeeded();
+        status.since = status.signs.last_success().unwrap().saturating_add(Duration::from_secs(60));
+        assert_eq!(status.stale_for(status.since.saturating_add(Duration::from_secs(1))), seconds(1));
+    }
+
+    #[test]
+    fn what_is_not_connected_is_not_stale_and_silent_only_if_it_ever_spoke() {
+        let status = Status::new(Link::BackingOff { error: "x".into(), wait: Duration::ZERO }, CONNECTED_AT);
+        status.signs.succeeded();
+        assert_eq!((status.stale_for(after(9)), status.silent_for(after(9))), (None, None));
+        status.signs.event_came();
+        let came = status.signs.last_event().unwrap();
+        assert_eq!(status.silent_for(came.saturating_add(Duration::from_secs(3))), seconds(3));
+    }
+
+    #[tokio::test]
+    async fn signs_reach_every_clone_of_a_status_and_wake_nobody() {
+        let (publisher, mut receiver) = StatusPublisher::new();
+        let (sender, mut arrivals) = mpsc::channel(1);
+        let inbox = Inbox::new(ConnectorKey::shared("qq".parse().unwrap()), sender).noting(publisher.signs());
+        let seen = receiver.borrow_and_update().clone();
+        publisher.succeeded();
+        let event = Event::now(None, crate::event::EventKind::Custom { name: "x".to_owned() });
+        let _submitted = inbox.submit(event).await.unwrap();
+        assert!(arrivals.recv().await.is_some());
+        assert!(seen.signs.last_success().is_some() && seen.signs.last_event().is_some());
+        assert!(!receiver.has_changed().unwrap());
+        assert_eq!(seen, *receiver.borrow(), "no other status");
     }
 }

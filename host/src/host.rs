@@ -156,6 +156,7 @@ impl Host {
         for (bot, change, raised_at) in store.take_alerts() {
             alerts.apply(&bot, change, raised_at);
         }
+        metrics.instance_limit(sandbox.instances());
         let services = Services { store: store.clone(), metrics: Arc::clone(&metrics), guard: options.guard };
         let (watching, cut_off) = (CancellationToken::new(), CancellationToken::new());
         let (readings, follower, following) = Follower::spawn(Arc::clone(&config), watching.clone());

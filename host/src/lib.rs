@@ -28,6 +28,7 @@ pub mod id;
 pub mod limits;
 pub mod logs;
 pub mod metrics;
+pub mod monitor;
 pub mod outbox;
 pub mod ping;
 pub mod rate;

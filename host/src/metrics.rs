@@ -4,9 +4,12 @@
 //! Every label is a configured name or a word of the program's own; a user's text is never one. What guests measure is
 //! bounded in `metrics/guest.rs`.
 
+mod bots;
+mod connectors;
 pub mod exposition;
 mod grouped;
 mod guest;
+mod machine;
 pub mod snapshot;
 mod store;
 
@@ -23,8 +26,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use self::bots::BotMetrics;
+pub use self::bots::{BotFigures, QueueFigures};
+pub use self::connectors::ConnectorFigures;
+use self::connectors::ConnectorMetrics;
 use self::grouped::{Grouped, Words};
 use self::guest::{GuestCollector, GuestMetrics, Measurement};
+use self::machine::MachineMetrics;
+pub use self::machine::VitalFigures;
 pub use self::store::StoreFigures;
 use self::store::StoreMetrics;
 use crate::action::Severity;
@@ -71,6 +80,9 @@ struct OwnMetrics {
     errors: Family<Words<2>, Counter>,
     degraded_parts: Gauge,
     store: StoreMetrics,
+    bots: BotMetrics,
+    connectors: ConnectorMetrics,
+    machine: MachineMetrics,
 }
 
 /// One attempt at one event, after it ended.
@@ -268,6 +280,7 @@ impl Metrics {
         own.bot_phase.forget(name);
         own.dropped_log_lines.forget(name);
         own.guest_rejected.forget(name);
+        own.bots.forget(name);
         self.guests.forget(bot);
     }
 
@@ -279,21 +292,12 @@ impl Metrics {
         own.deliveries_ended.forget(name);
         own.outbox_depth.forget(name);
         own.connector_link.forget(name);
+        own.connectors.forget(name);
     }
 }
 
 impl OwnMetrics {
     fn register(to: &mut Registry) -> Self {
-        fn add<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {
-            to.register(name, help, metric.clone());
-            metric
-        }
-        fn counters<const N: usize>(owner: &'static str) -> Grouped<N, Counter> {
-            Grouped::new(owner, Counter::default)
-        }
-        fn gauges<const N: usize>(owner: &'static str) -> Grouped<N, Gauge> {
-            Grouped::new(owner, Gauge::default)
-        }
         let (bot, connector) = ("bot", "connector");
         let waited = Grouped::new(bot, || Histogram::new(WAITED_SECONDS));
         let elapsed = Grouped::new(bot, || Histogram::new(ELAPSED_SECONDS));
@@ -335,8 +339,24 @@ impl OwnMetrics {
             errors: add(to, "errors", "What went wrong, by part of the program", Family::default()),
             degraded_parts: add(to, "degraded_parts", "Parts of the host that do not work fully", Gauge::default()),
             store: StoreMetrics::register(to),
+            bots: BotMetrics::register(to),
+            connectors: ConnectorMetrics::register(to),
+            machine: MachineMetrics::register(to),
         }
     }
+}
+
+fn add<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    to.register(name, help, metric.clone());
+    metric
+}
+
+fn counters<const N: usize>(owner: &'static str) -> Grouped<N, Counter> {
+    Grouped::new(owner, Counter::default)
+}
+
+fn gauges<const N: usize>(owner: &'static str) -> Grouped<N, Gauge> {
+    Grouped::new(owner, Gauge::default)
 }
 
 /// A counter that somebody else keeps.
@@ -401,6 +421,25 @@ mod tests {
         metrics.guest_gauge(&bot("echo"), "balance", -2.5, &labels);
         metrics.guest_observe(&bot("echo"), "latency", 0.7, &labels);
         metrics.guest_gauge(&bot("echo"), "Bad Name", 1.0, &[]);
+        metrics.bot_restarted(&bot("echo"), 2);
+        let waiting = Some(Duration::from_millis(2500));
+        let figures = BotFigures {
+            memory_peak: 1 << 20,
+            memory_limit: 64 << 20,
+            fuel_limit: 9,
+            queued: 3,
+            in_flight: 1,
+            oldest_waiting: waiting,
+        };
+        metrics.bot_figures(&[(bot("echo"), figures)]);
+        metrics.connections_made(&connector, 4);
+        metrics.delivered_after(&connector, Duration::from_millis(30));
+        metrics.rate_limited(&connector, Duration::from_secs(3));
+        let still = Some(Duration::from_secs(7));
+        let figures = ConnectorFigures { stale: still, silent: still, oldest_waiting: waiting };
+        metrics.connector_figures(&[(connector, figures)]);
+        let probe = "gateway".parse().unwrap();
+        metrics.probe(&probe, false, Duration::from_millis(250));
         metrics
     }
 
@@ -424,6 +463,16 @@ mod tests {
             r#"bothost_guest_balance{bot="echo",side="buy",symbol="a\"b\\c"} -2.5"#,
             r#"bothost_guest_latency_bucket{le="1.0",bot="echo",side="buy",symbol="a\"b\\c"} 1"#,
             r#"bothost_guest_metrics_rejected_total{bot="echo",reason="name"} 1"#,
+            r#"bothost_bot_restarts_total{bot="echo"} 2"#,
+            r#"bothost_bot_memory_limit_bytes{bot="echo"} 67108864"#,
+            r#"bothost_bot_oldest_waiting_seconds{bot="echo"} 2.5"#,
+            r#"bothost_connector_connections_total{connector="console"} 4"#,
+            r#"bothost_delivery_elapsed_seconds_bucket{le="0.1",connector="console"} 1"#,
+            r#"bothost_delivery_rate_limited_total{connector="console"} 1"#,
+            r#"bothost_delivery_rate_limit_wait_seconds_total{connector="console"} 3.0"#,
+            r#"bothost_connector_silent_seconds{connector="console"} 7.0"#,
+            r#"bothost_probe_up{probe="gateway"} 0"#,
+            r#"bothost_probe_elapsed_seconds{probe="gateway"} 0.25"#,
         ] {
             assert!(text.lines().any(|given| given == line), "{line}\nnot in\n{text}");
         }
@@ -454,6 +503,18 @@ mod tests {
         let metrics = busy();
         metrics.forget_connector(&ConnectorKey::shared("console".parse().unwrap()));
         assert!(!metrics.render().contains("console"));
+    }
+
+    #[test]
+    fn what_is_measured_by_round_leaves_with_whoever_is_not_measured_any_more() {
+        let metrics = busy();
+        metrics.bot_figures(&[(bot("other"), BotFigures::default())]);
+        metrics.connector_figures(&[]);
+        let text = metrics.render();
+        assert!(text.contains(r#"bothost_bot_queued_events{bot="other"} 0"#), "{text}");
+        assert!(!text.contains(r#"bothost_bot_queued_events{bot="echo"}"#), "{text}");
+        assert!(!text.contains("bothost_connector_silent_seconds{"), "{text}");
+        assert!(text.contains(r#"bothost_bot_restarts_total{bot="echo"} 2"#), "it still counts: {text}");
     }
 
     #[test]

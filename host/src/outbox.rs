@@ -272,6 +272,9 @@ impl Rounds<'_> {
             Outcome::Delivered => {
                 self.fared.remove(&entry.id);
                 self.sender.metrics.delivery_ended(&self.sender.key, "ok");
+                // By the wall clock, as the commit was.
+                let elapsed = Timestamp::now().saturating_since(entry.committed_at);
+                self.sender.metrics.delivered_after(&self.sender.key, elapsed);
             }
             Outcome::Lost(why) => self.lose(entry, why, "it cannot be delivered"),
             Outcome::Later => {
@@ -300,6 +303,7 @@ impl Rounds<'_> {
             _ if self.cancel.is_cancelled() => return sender.store.outbox().put_back(&entry),
             Next::Retry { after } => after,
             Next::Limited { wait } => {
+                sender.metrics.rate_limited(&sender.key, wait);
                 if let Some(action) = &entry.action {
                     self.pace.hold_chat(&action.at, now + wait, now);
                 }

@@ -54,7 +54,7 @@ use self::health::Pulse;
 pub use self::health::{Condition, StoreHealth};
 use self::notes::Notes;
 pub use self::outbox::{Entry, Outbox, OutboxRoom, OutboxSettings};
-pub use self::queue::{Claimed, Depth, Queue, QueueBounds};
+pub use self::queue::{Backlog, Claimed, Depth, Queue, QueueBounds, QueueSurvey};
 pub use self::settle::{Settled, Settlement, Spent};
 use self::sqlite::{CheckDepth, Memory, Read, Reply, RowName, Vigil, Write, WriterHandle};
 use crate::action::{AlertChange, Schedule};

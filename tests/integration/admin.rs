@@ -110,9 +110,11 @@ fn sources(dir: &Path) -> (Sources, watch::Sender<bool>) {
         restarts: 0,
         queued: 2,
         in_flight: 1,
+        ..BotStatus::new(bot("echo"))
     };
     let console = ConnectorKey::shared("console".parse().expect("a name"));
-    let status = Status { link: Link::Connected, since, connections: 1, listening: None };
+    let status = Status { connections: 1, ..Status::new(Link::Connected, since) };
+    status.signs.succeeded();
     let (is_ready, is_ready_receiver) = watch::channel(true);
     let data = dir.join(format!("data-{:x}", fastrand::u64(..)));
     let store = Store::open(&data, StoreOptions::default()).expect("a store");
@@ -592,6 +594,8 @@ fn the_answers_show_what_was_published() {
     assert_eq!(rig.by_socket("GET /api/v1/bots").json(), json!([echo]));
     let connectors = rig.by_socket("GET /api/v1/connectors").json();
     assert_eq!((&connectors[0]["name"], &connectors[0]["link"]), (&json!("console"), &json!("connected")));
+    assert!(connectors[0]["last_success"].as_str().is_some_and(|moment| moment.ends_with('Z')), "{connectors}");
+    assert_eq!(connectors[0]["last_event"], json!(null), "none came");
     let alerts = rig.by_socket("GET /api/v1/alerts").json();
     assert_eq!((&alerts[0]["bot"], &alerts[0]["severity"]), (&json!("echo"), &json!("warning")));
     let metrics = rig.by_socket("GET /metrics");

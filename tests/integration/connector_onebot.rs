@@ -146,6 +146,8 @@ async fn a_quiet_socket_that_answers_pings_is_kept() {
     let quiet = tokio::time::timeout(Duration::from_millis(1500), rig.status.changed()).await;
     assert!(quiet.is_err(), "{:?}", rig.status.borrow());
     assert_eq!(fake.sockets_ever(), 1);
+    let signs = rig.status.borrow().signs.clone();
+    assert!(signs.last_success().is_some() && signs.last_event().is_none(), "{signs:?}");
     rig.stop().await;
 }
 

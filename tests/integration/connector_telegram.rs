@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bothost::action::{Act, Button, Outgoing, TextFormat, Upload};
+use bothost::clock::Timestamp;
 use bothost::connector::{DeliveryError, Link};
 use bothost::event::{EventKind, Membership};
 use harness::eventually;
@@ -202,8 +203,10 @@ async fn a_poll_that_brings_nothing_at_all_is_given_up() {
     fake.fail_next("getUpdates", Fault::Hang);
     let mut rig = start_with(&fake, "stall_timeout = \"1100ms\"\nreconnect_max = \"50ms\"");
     assert!(rig.backing_off().await.0.contains("no answer within 1100 ms"));
+    let (signs, stalled) = (rig.status.borrow().signs.clone(), Timestamp::now());
     fake.push_message(5, "hi");
     assert_eq!(rig.message().await.text, "hi");
+    assert!(signs.last_success() >= Some(stalled), "{signs:?}");
     rig.stop().await;
 }
 

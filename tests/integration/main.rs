@@ -18,6 +18,7 @@ mod drop_in;
 mod fairness;
 mod faults;
 mod lifecycle;
+mod measured;
 mod neighbours;
 mod operate;
 mod peers;

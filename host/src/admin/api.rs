@@ -96,6 +96,10 @@ struct ConnectorView<'a> {
     detail: Option<&'a str>,
     since: String,
     connections: u64,
+    /// When its platform last proved that it is there, in RFC 3339.
+    last_success: Option<String>,
+    /// When the last event came, in RFC 3339.
+    last_event: Option<String>,
 }
 
 impl<'a> ConnectorView<'a> {
@@ -109,6 +113,8 @@ impl<'a> ConnectorView<'a> {
             },
             since: status.since.to_string(),
             connections: status.connections,
+            last_success: status.signs.last_success().map(|moment| moment.to_string()),
+            last_event: status.signs.last_event().map(|moment| moment.to_string()),
         }
     }
 }

@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn connector(name: &str, link: Link) -> (ConnectorKey, Status) {
-        let status = Status { link, since: SINCE, connections: 0, listening: None };
+        let status = Status::new(link, SINCE);
         (ConnectorKey::shared(name.parse().unwrap()), status)
     }
 

@@ -117,10 +117,7 @@ mod tests {
     }
 
     fn connector(link: Link) -> (ConnectorKey, Status) {
-        (
-            ConnectorKey::shared("c".parse().unwrap()),
-            Status { link, since: Timestamp::from_millis(0), connections: 0, listening: None },
-        )
+        (ConnectorKey::shared("c".parse().unwrap()), Status::new(link, Timestamp::from_millis(0)))
     }
 
     fn verdict(is_ready: bool, bots: &[BotStatus], connectors: &[(ConnectorKey, Status)]) -> Verdict {

@@ -57,6 +57,7 @@ impl Task {
         let (status, receiver) = watch::channel(BotStatus::new(name.clone()));
         let BotServices { store, metrics, alerts, errors, budget, condemned, news, cut_off } = services;
         metrics.bot_phase(&name, Phase::Discovered.as_str());
+        metrics.bot_restarted(&name, 0);
         let reporter = Arc::new(Reporter::new(name.clone(), store.clone(), Arc::clone(&alerts), errors));
         let task = Self {
             desk: Desk { bot: name, store, metrics, alerts, reporter },
@@ -324,18 +325,29 @@ impl Task {
         let edition = current.map_or(0, |edition| edition.number);
         let (refused, restarts) = (self.life.refused(), self.life.restarted());
         let is_decided = !self.life.is_starting();
+        let (memory_peak, memory_limit, fuel_limit) = current.map_or((0, 0, 0), |edition| {
+            let limits = edition.guest.limits();
+            (edition.guest.memory_peak(), limits.memory, limits.fuel_per_event)
+        });
+        let mut is_news = false;
         self.status.send_if_modified(|status| {
             let decided = if is_decided { self.newest } else { status.decided };
             let is_same = (status.component, status.edition, status.decided) == (component, edition, decided)
                 && (status.version.as_deref(), status.refused.as_deref()) == (version, refused)
                 && status.restarts == restarts;
+            let is_measured =
+                (status.memory_peak, status.memory_limit, status.fuel_limit) == (memory_peak, memory_limit, fuel_limit);
+            (status.memory_peak, status.memory_limit, status.fuel_limit) = (memory_peak, memory_limit, fuel_limit);
             if !is_same {
                 (status.component, status.edition, status.decided) = (component, edition, decided);
                 (status.version, status.refused) = (version.map(str::to_owned), refused.map(str::to_owned));
+                self.desk.metrics.bot_restarted(&self.desk.bot, restarts.saturating_sub(status.restarts));
                 status.restarts = restarts;
             }
-            !is_same
-        })
+            is_news = !is_same;
+            is_news || !is_measured
+        });
+        is_news
     }
 
     /// Publishes the phase; returns whether it is another.

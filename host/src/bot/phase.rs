@@ -130,6 +130,12 @@ pub struct BotStatus {
     pub queued: usize,
     /// Events at work.
     pub in_flight: usize,
+    /// The most memory that a call of the version that serves had, in bytes. 0: none was called yet.
+    pub memory_peak: u64,
+    /// The memory that its calls may have, in bytes. 0: no version serves.
+    pub memory_limit: u64,
+    /// The fuel that each of its calls may use. 0: no version serves.
+    pub fuel_limit: u64,
 }
 
 impl BotStatus {
@@ -149,6 +155,9 @@ impl BotStatus {
             restarts: 0,
             queued: 0,
             in_flight: 0,
+            memory_peak: 0,
+            memory_limit: 0,
+            fuel_limit: 0,
         }
     }
 }

@@ -77,6 +77,7 @@ async fn receive(
                 break;
             }
         };
+        status.succeeded();
         if !text.trim().is_empty() {
             let taken = cancel.run_until_cancelled(inbox.take_over(message(name, &user, number, text))).await;
             if taken != Some(Ok(())) {

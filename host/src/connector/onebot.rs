@@ -46,7 +46,8 @@ const GAP: Quota = Quota::new(2, Duration::from_secs(1), 1);
 /// Runs until it is told to stop.
 pub(super) async fn run(config: OneBotConfig, ports: Ports) {
     let Ports { name, inbox, deliveries, status, cancel } = ports;
-    let account = Account::new(name, Reconnect::new(status, config.reconnect_max), config.stall_timeout);
+    let signs = status.signs();
+    let account = Account::new(name, Reconnect::new(status, config.reconnect_max), signs, config.stall_timeout);
     // The sockets stay open until the deliveries at hand have their answers.
     let sockets = CancellationToken::new();
     let deliver = async {

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 
-use super::{DeliveryError, Inbox, Link, Ports, Receipt, Stopping, deliveries};
+use super::{DeliveryError, Inbox, Link, Ports, Receipt, Signs, Stopping, deliveries};
 use crate::action::ResolvedAction;
 use crate::clock::Timestamp;
 use crate::event::{Conversation, ConversationKind, Event, EventKind, Message, User};
@@ -23,7 +23,7 @@ const REMEMBERED_MAX: usize = 100_000;
 pub fn scripted(name: ConnectorName) -> (Scripted, ScriptedHandle) {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT_MAX);
     let (delivered, link) = (watch::Sender::new(0), watch::Sender::new(Link::Connected));
-    let stage = Arc::new(Stage { script: Mutex::default(), delivered, link });
+    let stage = Arc::new(Stage { script: Mutex::default(), delivered, link, signs: Mutex::default() });
     let connector = Scripted { injections: Arc::new(AsyncMutex::new(receiver)), stage: Arc::clone(&stage) };
     (connector, ScriptedHandle { name, sender, stage })
 }
@@ -68,6 +68,8 @@ struct Stage {
     delivered: watch::Sender<u64>,
     /// How the connector is to stand with its platform.
     link: watch::Sender<Link>,
+    /// The signs of the run that is active, or was last.
+    signs: Mutex<Signs>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +83,10 @@ impl Stage {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn signs(&self) -> MutexGuard<'_, Signs> {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Remembers an action and returns what is to become of it: what the script says, or an id of its own.
     fn deliver(&self, action: ResolvedAction) -> Outcome {
         let mut script = self.script();
@@ -90,6 +96,9 @@ impl Stage {
         script.actions.push_back(action);
         let outcome = script.outcomes.pop_front();
         drop(script);
+        if matches!(outcome, None | Some(Ok(_))) {
+            self.signs().succeeded();
+        }
         self.delivered.send_modify(|count| *count += 1);
         outcome.unwrap_or_else(|| {
             let platform_id = Some(format!("scripted-{}", *self.delivered.borrow()));
@@ -103,6 +112,7 @@ impl Scripted {
     pub(super) async fn run(self, ports: Ports) {
         let Ports { inbox, deliveries, status, cancel, .. } = ports;
         let mut injections = self.injections.lock().await;
+        self.stage.signs().clone_from(&status.signs());
         let mut link = self.stage.link.subscribe();
         let follow = async {
             loop {
@@ -193,6 +203,11 @@ impl ScriptedHandle {
     /// Lets the platform be lost, or come back.
     pub fn set_link(&self, link: Link) {
         self.stage.link.send_replace(link);
+    }
+
+    /// Has the platform give a sign of life. Besides this, only a delivery that it takes is one.
+    pub fn give_sign(&self) {
+        self.stage.signs().succeeded();
     }
 
     /// Decides what becomes of the delivery after those that are already decided. Undecided ones succeed.

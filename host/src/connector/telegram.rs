@@ -138,7 +138,7 @@ impl TryFrom<Table> for TelegramConfig {
 pub(super) async fn run(config: TelegramConfig, ports: Ports) {
     let Ports { name, inbox, deliveries, status, cancel } = ports;
     let client = HttpClient::new(config.api_url.0.clone(), AddressGuard::any());
-    let api = Api::new(client, config.token.clone());
+    let api = Api::new(client, config.token.clone(), status.signs());
     let link = Reconnect::new(status, config.reconnect_max);
     let poller = Poller::new(&api, &config, &name, &inbox, &cancel);
     let deliver = deliveries::carry_out(deliveries, &cancel, |action, timeout| send::carry_out(&api, action, timeout));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, LabelSetEncoder, MetricEncoder};
@@ -13,6 +14,12 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 
 /// The labels that tell an owner's series apart: each a name and a word of the program's own.
 pub(super) type Words<const N: usize> = [(&'static str, &'static str); N];
+
+/// A gauge of parts: seconds, ratios.
+pub(super) type Measure = Gauge<f64, AtomicU64>;
+
+/// A counter of parts.
+pub(super) type Sum = Counter<f64, AtomicU64>;
 
 /// One metric family: its series by owner, then by `N` words.
 pub(super) struct Grouped<const N: usize, M> {
@@ -35,6 +42,11 @@ impl<const N: usize, M> Grouped<N, M> {
         self.rows.write().unwrap_or_else(PoisonError::into_inner).remove(owner);
     }
 
+    /// Drops every series of owners that are none any more.
+    pub(super) fn retain(&self, is_owner: impl Fn(&str) -> bool) {
+        self.rows.write().unwrap_or_else(PoisonError::into_inner).retain(|owner, _| is_owner(owner));
+    }
+
     /// Calls `update` with one series, creating it if need be.
     fn with(&self, owner: &str, words: Words<N>, update: impl FnOnce(&M)) {
         {
@@ -54,6 +66,34 @@ impl<const N: usize> Grouped<N, Counter> {
         self.with(owner, words, |counter| {
             counter.inc_by(delta);
         });
+    }
+}
+
+impl<const N: usize> Grouped<N, Sum> {
+    /// Adds to a counter.
+    pub(super) fn add(&self, owner: &str, words: Words<N>, delta: f64) {
+        self.with(owner, words, |sum| {
+            sum.inc_by(delta);
+        });
+    }
+}
+
+impl<const N: usize> Grouped<N, Measure> {
+    /// Sets a gauge.
+    pub(super) fn set(&self, owner: &str, words: Words<N>, value: f64) {
+        self.with(owner, words, |gauge| {
+            gauge.set(value);
+        });
+    }
+}
+
+impl Grouped<0, Measure> {
+    /// Sets the gauge of `owner`, or drops it where there is nothing to say.
+    pub(super) fn set_or_forget(&self, owner: &str, value: Option<f64>) {
+        match value {
+            Some(value) => self.set(owner, [], value),
+            None => self.forget(owner),
+        }
     }
 }
 

@@ -153,7 +153,7 @@ mod tests {
     const LIMITS: PaceLimits = PaceLimits { token: Some(Quota::new(30, SECOND, 1)), ..PaceLimits::NONE };
 
     fn status(link: Link, connections: u64) -> Status {
-        Status { link, since: Timestamp::from_millis(0), connections, listening: None }
+        Status { connections, ..Status::new(link, Timestamp::from_millis(0)) }
     }
 
     fn connected(connections: u64) -> Status {

@@ -1,6 +1,7 @@
 //! One live instance, and the calls into it: `describe`, `init`, `handle`, each under fuel, time and ceilings.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use wasmtime::{PoolConcurrencyLimitError, Store};
@@ -53,6 +54,8 @@ pub struct Guest {
     component: Arc<Component>,
     context: Arc<GuestContext>,
     manifest: GuestManifest,
+    /// The most memory that a call of this version had, in bytes.
+    memory_peak: Arc<AtomicU64>,
     /// The instance that stays, in warm mode.
     warm: tokio::sync::Mutex<Option<Live>>,
 }
@@ -81,13 +84,15 @@ impl Guest {
     /// [`GrantError`] where it needs what it is not granted, or a limit is more than the sandbox can give.
     pub fn new(component: Arc<Component>, manifest: GuestManifest, context: GuestContext) -> Result<Self, GrantError> {
         context.check(component.http_import())?;
-        Ok(Self { component, context: Arc::new(context), manifest, warm: tokio::sync::Mutex::new(None) })
+        let (context, memory_peak) = (Arc::new(context), Arc::default());
+        Ok(Self { component, context, manifest, memory_peak, warm: tokio::sync::Mutex::new(None) })
     }
 
     /// Returns the same bot with nothing left of what its instance had in memory.
     pub fn anew(&self) -> Self {
         let (component, context) = (Arc::clone(&self.component), Arc::clone(&self.context));
-        Self { component, context, manifest: self.manifest.clone(), warm: tokio::sync::Mutex::new(None) }
+        let (manifest, memory_peak) = (self.manifest.clone(), Arc::clone(&self.memory_peak));
+        Self { component, context, manifest, memory_peak, warm: tokio::sync::Mutex::new(None) }
     }
 
     /// Returns what the component says of itself.
@@ -103,6 +108,11 @@ impl Guest {
     /// Returns the bot's limits.
     pub fn limits(&self) -> &Limits {
         &self.context.limits
+    }
+
+    /// Returns the most linear memory that a call of this version had so far, over all memories of its instance, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        self.memory_peak.load(Ordering::Relaxed)
     }
 
     /// Calls `init` in a fresh instance. Waits for a slot first; cancelled, the call ends and nothing of it remains.
@@ -164,7 +174,10 @@ impl Guest {
     async fn call(&self, mut live: Live, entry: Entry<'_>) -> (Live, Attempt) {
         loop {
             match live.call(entry).await {
-                Ok(attempt) => return (live, attempt),
+                Ok(attempt) => {
+                    self.memory_peak.fetch_max(attempt.memory_bytes, Ordering::Relaxed);
+                    return (live, attempt);
+                }
                 Err(PoolFull) => {
                     drop(live);
                     tokio::time::sleep(POOL_RETRY).await;

@@ -27,6 +27,8 @@ pub struct StoreHealth {
     pub requests: u64,
     /// How long they took, all together.
     pub commit_time: Duration,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
     /// Incidents that were noted and are on no disk, since the store was opened.
     pub incidents_dropped: u64,
 }

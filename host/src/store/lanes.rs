@@ -164,6 +164,16 @@ impl<T> Lanes<T> {
         })
     }
 
+    /// Returns the first thing of each lane, at work or not, in no order.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = &T> {
+        self.lanes.values().filter_map(|lane| lane.things.front())
+    }
+
+    /// Returns the first thing of each lane that is not at work, in no order.
+    pub(super) fn first_idle(&self) -> impl Iterator<Item = &T> {
+        self.lanes.values().filter_map(|lane| lane.things.get(usize::from(lane.first == First::AtWork)))
+    }
+
     /// Returns everything, those at work included, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
         self.lanes.values().flat_map(|lane| &lane.things)

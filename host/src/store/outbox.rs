@@ -327,6 +327,14 @@ impl Outbox {
         self.lock().connectors.get(key).map_or(0, |waiting| waiting.lanes.len())
     }
 
+    /// Returns, for each connector that has an entry, when the oldest was committed that is not delivered, in no order. What it costs
+    /// grows with the number of conversations that have one.
+    pub fn oldest(&self) -> Vec<(ConnectorKey, Timestamp)> {
+        let inner = self.lock();
+        let oldest = |waiting: &Waiting| waiting.lanes.firsts().map(|entry| entry.committed_at).min();
+        inner.connectors.iter().filter_map(|(key, waiting)| Some((key.clone(), oldest(waiting)?))).collect()
+    }
+
     /// Returns how many entries the outboxes of running connectors have, those being delivered included.
     pub fn total(&self) -> usize {
         let inner = self.lock();

@@ -63,6 +63,8 @@ pub(super) struct Queued {
     pub(super) event: Option<Arc<Event>>,
     /// Its share in the bytes of its event.
     pub(super) bytes: u32,
+    /// Since when it waits: it was received then, or was a dead letter until then.
+    pub(super) since: Timestamp,
     /// Attempts that were made.
     pub(super) attempts: u32,
     /// It may have been at work when an earlier process died.
@@ -99,6 +101,26 @@ pub struct Depth {
     pub queued: usize,
     /// At work.
     pub claimed: usize,
+}
+
+/// What waits for all bots at one moment.
+#[derive(Debug, Clone)]
+pub struct QueueSurvey {
+    /// How much may wait.
+    pub bounds: QueueBounds,
+    /// Bytes of all events, those at work and on their way to the disk included.
+    pub bytes: u64,
+    /// What waits for each bot that has ever had an event, in no order.
+    pub bots: Vec<(BotName, Backlog)>,
+}
+
+/// What waits for one bot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many events there are.
+    pub depth: Depth,
+    /// Since when the oldest waits that is not at work.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Room for one event on its way to the disk.
@@ -187,7 +209,7 @@ impl Queue {
     /// Lets an event be claimed that is on disk now, in the room that was taken for it.
     pub(super) fn push(&self, reserved: &Reserved, seq: u64, event: &Arc<Event>) {
         let mut inner = self.lock();
-        let lane = event.lane();
+        let (lane, since) = (event.lane(), event.received_at);
         for row in reserved.rows.iter().filter(|row| !row.is_over) {
             let bytes = reserved.bytes_each;
             let fits = inner.bytes_in_memory + u64::from(bytes) <= BODIES_BYTES_MAX;
@@ -196,7 +218,7 @@ impl Queue {
             let queue = inner.bots.entry(row.bot.clone()).or_default();
             queue.reserved = queue.reserved.saturating_sub(1);
             let id = LaneId { key: lane.clone(), priority: row.priority };
-            queue.lanes.push(id, Queued { seq, event, bytes, attempts: 0, is_suspect: false });
+            queue.lanes.push(id, Queued { seq, event, bytes, since, attempts: 0, is_suspect: false });
             // Also where it only waits behind another: whoever owns the bot says how many wait.
             queue.work.notify_one();
         }
@@ -285,12 +307,19 @@ impl Queue {
 
     /// Returns how many events there are of a bot.
     pub fn depth(&self, bot: &BotName) -> Depth {
+        self.lock().bots.get(bot).map(BotQueue::depth).unwrap_or_default()
+    }
+
+    /// Returns what waits for all bots. What it costs grows with the number of conversations that have something waiting, and the
+    /// queue is held meanwhile: it is for whoever measures, now and then.
+    pub fn survey(&self) -> QueueSurvey {
         let inner = self.lock();
-        let depth = |queue: &BotQueue| {
-            let claimed = queue.lanes.at_work();
-            Depth { queued: queue.lanes.len() - claimed, claimed }
+        let backlog = |queue: &BotQueue| {
+            let oldest = queue.lanes.first_idle().map(|queued| queued.since).min();
+            Backlog { depth: queue.depth(), oldest }
         };
-        inner.bots.get(bot).map(depth).unwrap_or_default()
+        let bots = inner.bots.iter().map(|(bot, queue)| (bot.clone(), backlog(queue))).collect();
+        QueueSurvey { bounds: inner.bounds, bytes: inner.bytes, bots }
     }
 
     /// Returns how many events there are of each bot that has any, by name.
@@ -341,6 +370,13 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics half-way; a poisoned lock protects consistent data.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BotQueue {
+    fn depth(&self) -> Depth {
+        let claimed = self.lanes.at_work();
+        Depth { queued: self.lanes.len() - claimed, claimed }
     }
 }
 

@@ -77,7 +77,7 @@ impl Connectors {
         let cancel = CancellationToken::new();
         let ports = Ports {
             name: key.name.clone(),
-            inbox: Inbox::new(key.clone(), arrivals),
+            inbox: Inbox::new(key.clone(), arrivals).noting(publisher.signs()),
             deliveries: receiver,
             status: publisher,
             cancel: cancel.clone(),
@@ -164,9 +164,15 @@ impl Connectors {
 
 /// Measures how a connector stands until it has ended.
 async fn measure(key: ConnectorKey, mut status: watch::Receiver<Status>, metrics: Arc<Metrics>) {
+    let mut counted = 0;
     loop {
-        let link = status.borrow_and_update().link.as_str();
+        let (link, connections) = {
+            let status = status.borrow_and_update();
+            (status.link.as_str(), status.connections)
+        };
         metrics.connector_link(&key, link);
+        metrics.connections_made(&key, connections - counted);
+        counted = connections;
         if status.changed().await.is_err() {
             return;
         }

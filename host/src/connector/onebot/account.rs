@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::backlog::Backlog;
 use super::calls::Caller;
+use crate::connector::Signs;
 use crate::connector::link::Reconnect;
 use crate::id::ConnectorName;
 
@@ -13,6 +14,8 @@ use crate::id::ConnectorName;
 pub(super) struct Account {
     name: ConnectorName,
     link: Mutex<Reconnect>,
+    /// Told of every frame that comes.
+    pub(super) signs: Signs,
     /// See [`super::OneBotConfig::stall_timeout`].
     pub(super) stall_timeout: Duration,
     /// Events on their way to the host.
@@ -24,10 +27,11 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(name: ConnectorName, link: Reconnect, stall_timeout: Duration) -> Self {
+    pub(super) fn new(name: ConnectorName, link: Reconnect, signs: Signs, stall_timeout: Duration) -> Self {
         Self {
             name,
             link: Mutex::new(link),
+            signs,
             stall_timeout,
             backlog: Backlog::default(),
             caller: Caller::default(),

@@ -109,6 +109,10 @@ async fn read(
             }
         };
         liveness.heard(Instant::now());
+        // Whatever it is, a pong too: the implementation sent it.
+        if matches!(message, Some(Ok(_))) {
+            account.signs.succeeded();
+        }
         match message {
             None | Some(Ok(Message::Close(_)) | Err(WsError::ConnectionClosed)) => return SocketEnd::Closed,
             Some(Err(error)) => return SocketEnd::Broken(error),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::connector::Signs;
 use crate::connector::link::brief;
 use crate::egress::{HttpClient, HttpError};
 use crate::secret::Secret;
@@ -62,6 +63,8 @@ impl ApiError {
 pub(super) struct Api {
     client: HttpClient,
     token: Secret,
+    /// Told of every answer of the Bot API's own.
+    signs: Signs,
 }
 
 #[derive(Deserialize)]
@@ -85,15 +88,20 @@ struct Parameters {
 }
 
 impl Api {
-    pub(super) fn new(client: HttpClient, token: Secret) -> Self {
-        Self { client, token }
+    pub(super) fn new(client: HttpClient, token: Secret, signs: Signs) -> Self {
+        Self { client, token, signs }
     }
 
     /// Calls a method and returns its result. Cancelled, the call may have been carried out or not.
     pub(super) async fn call(&self, method: &str, parameters: &Value, within: Duration) -> Result<Value, ApiError> {
         let path = format!("/bot{}/{method}", self.token.expose());
         let response = self.client.post_json(&path, parameters.to_string(), within).await?;
-        self.read(response.status.as_u16(), &response.body)
+        let read = self.read(response.status.as_u16(), &response.body);
+        // That it says no is an answer; that it fails is none.
+        if matches!(&read, Ok(_) | Err(ApiError::Refused { code: 400..500, .. })) {
+            self.signs.succeeded();
+        }
+        read
     }
 
     fn read(&self, status: u16, body: &[u8]) -> Result<Value, ApiError> {
@@ -125,7 +133,7 @@ mod tests {
 
     fn api() -> Api {
         let HttpUrl(endpoint) = "http://127.0.0.1:1".parse().unwrap();
-        Api::new(HttpClient::new(endpoint, AddressGuard::any()), Secret::new("1:s3cret"))
+        Api::new(HttpClient::new(endpoint, AddressGuard::any()), Secret::new("1:s3cret"), Signs::default())
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Ledger {
             return Ok((1, Vec::new()));
         }
         let bytes = u32::try_from(row.bytes).unwrap_or(u32::MAX);
-        let queued = Queued { seq: from_column(seq), event: None, bytes, attempts: 0, is_suspect: false };
+        let queued = Queued { seq: from_column(seq), event: None, bytes, since: now, attempts: 0, is_suspect: false };
         let (lane, priority) = (LaneKey::from_text(&row.lane), super::priority(row.priority));
         Ok((1, vec![After::Restore { bot: bot.clone(), lane, priority, row: queued }]))
     }

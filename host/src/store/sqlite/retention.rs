@@ -44,6 +44,11 @@ impl Retention {
         Ok(Self { kept, cursor, dead, before: (cursor, dead) })
     }
 
+    /// Returns how many dead letters there are.
+    pub(super) fn dead(&self) -> u64 {
+        self.dead
+    }
+
     /// So many dead letters have come.
     pub(super) fn died(&mut self, count: u64) {
         self.dead += count;

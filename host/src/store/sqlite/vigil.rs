@@ -148,9 +148,9 @@ impl Vigil {
         self.full_since.is_none() && !self.is_cautious
     }
 
-    /// So many incidents were dropped since the store was opened.
-    pub(super) fn dropped(&mut self, incidents: u64) {
-        self.own.incidents_dropped = incidents;
+    /// So many incidents were dropped since the store was opened, and so many dead letters are kept.
+    pub(super) fn counted(&mut self, incidents_dropped: u64, dead_letters: u64) {
+        (self.own.incidents_dropped, self.own.dead_letters) = (incidents_dropped, dead_letters);
     }
 
     /// Whether there is no room for what comes in.
