@@ -16,6 +16,7 @@ mod errors;
 mod event;
 mod figures;
 mod health;
+mod history;
 mod incidents;
 mod letters;
 mod listen;
@@ -47,6 +48,7 @@ use self::auth::Door;
 pub use self::auth::TokenHandle;
 pub use self::configuration::{EditView, VersionView, editor};
 pub use self::errors::{ErrorView, StatisticsView};
+pub use self::history::{MetricsView, PointView, SeriesView};
 pub use self::incidents::{CondemnedView, IncidentView};
 pub use self::letters::DeadLetterView;
 use self::listen::SocketFile;
@@ -61,6 +63,7 @@ use crate::connector;
 use crate::errors::Errors;
 use crate::generation::Editor;
 use crate::grants::ConnectorKey;
+use crate::history::History;
 use crate::id::BotName;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
@@ -93,6 +96,8 @@ pub struct Sources {
     pub connectors: Arc<Board<ConnectorKey, connector::Status>>,
     /// For events, dead letters, the queue and the outbox, and how the store is.
     pub store: Store,
+    /// For what series said, and the report.
+    pub history: History,
     /// For what the operator asks of the bots and of the configuration.
     pub control: Control,
     /// For what is and was in force, and edits of it.

@@ -24,6 +24,7 @@ const TRY_AGAIN: u8 = 75;
 /// The host is another user's.
 const NOT_ALLOWED: u8 = 77;
 
+mod figure;
 mod remote;
 mod table;
 mod target;
@@ -68,6 +69,8 @@ verbs! {
     dlq::Dlq,
     outbox::Outbox,
     why::Why,
+    metrics::Metrics,
+    report::Report,
     config::Config,
     enable::Enable,
     disable::Disable,

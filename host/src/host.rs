@@ -25,15 +25,18 @@ use self::foundation::Foundation;
 use self::live::Live;
 pub use self::runtime::runtime;
 use self::vital::Vital;
+use crate::action::Severity;
 use crate::admin::{self, Admin, AdminError};
 use crate::alert::Alerts;
 use crate::bot::BotServices;
 use crate::bot::phase::{BotStatus, Phase};
+use crate::clock::Timestamp;
 use crate::config::{Config, Follower};
 use crate::connector::ConnectorConfig;
 use crate::egress::AddressGuard;
 use crate::errors::Errors;
 use crate::generation::GenerationError;
+use crate::history::History;
 use crate::id::ConnectorName;
 use crate::metrics::Metrics;
 use crate::outbox::SendTerms;
@@ -41,6 +44,7 @@ use crate::ping;
 use crate::router::{Router, Routes};
 use crate::sandbox::{SandboxError, Services};
 use crate::sentinel::Sentinel;
+use crate::store::observations::Observations;
 use crate::store::{Store, StoreError};
 use crate::supervisor::{
     BotBoard, ConnectorServices, Connectors, Control, LinkBoard, Loader, Supervisor, SupervisorParts,
@@ -118,6 +122,8 @@ pub struct Drained {
 /// A host that runs. Dropped without [`Host::shutdown`], it stops at once and finishes nothing.
 pub struct Host {
     store: Store,
+    observations: Observations,
+    history: History,
     admin: Admin,
     control: Control,
     bots: Arc<BotBoard>,
@@ -151,7 +157,13 @@ impl Host {
         let Instruments { metrics, errors } = options.instruments.clone();
         let alerts = Arc::new(Alerts::new(Arc::clone(&metrics)));
         let config = Arc::new(config);
-        let Foundation { store, sandbox, archive, condemned } = Foundation::lay(&config, &options).await?;
+        let Foundation { store, observations, opened, history, sandbox, archive, condemned } =
+            Foundation::lay(&config, &options).await?;
+        if let Some(aside) = opened.set_aside {
+            let summary = "what was observed before could not be read: it is put aside, and its history is lost";
+            let details = vec![("file".to_owned(), aside.display().to_string())];
+            alerts.raise_host("observations-set-aside", Severity::Warning, summary, details, Timestamp::now());
+        }
         let (in_force, config_now) = watch::channel(Arc::clone(&config));
         for (bot, change, raised_at) in store.take_alerts() {
             alerts.apply(&bot, change, raised_at);
@@ -206,6 +218,7 @@ impl Host {
                 bots: Arc::clone(&bots),
                 connectors: Arc::clone(&links),
                 store: store.clone(),
+                history: history.clone(),
                 control: control.clone(),
                 editor: admin::editor(archive, &*config.path, control.clone()),
                 is_ready,
@@ -239,6 +252,8 @@ impl Host {
         ready.send_replace(true);
         Ok(Self {
             store,
+            observations,
+            history,
             admin,
             control,
             bots,
@@ -290,6 +305,11 @@ impl Host {
     /// Returns the way to ask the supervisor for something.
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// Returns the history of the metrics.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Returns what the host keeps.
@@ -350,6 +370,8 @@ impl Host {
         // Joins the admin thread, which answers what it has begun.
         let admin = self.admin;
         let _ = tokio::task::spawn_blocking(move || admin.shutdown()).await;
+        self.history.flush(Timestamp::now()).await;
+        self.observations.close().await;
         self.store.close().await;
         drained
     }

@@ -23,6 +23,7 @@ pub mod failpoint;
 pub mod forecast;
 pub mod generation;
 pub mod grants;
+pub mod history;
 pub mod host;
 pub mod id;
 pub mod limits;

@@ -24,6 +24,7 @@ pub mod incidents;
 pub use self::incidents::{Condemned, Incident, IncidentFilter, IncidentKind, IncidentQuery, StoredIncident};
 mod lanes;
 mod notes;
+pub mod observations;
 mod outbox;
 mod queue;
 mod record;

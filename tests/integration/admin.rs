@@ -20,12 +20,14 @@ use bothost::connector::{Link, Status};
 use bothost::errors::{Errors, Occurrence};
 use bothost::generation::{Archive, Editor};
 use bothost::grants::ConnectorKey;
+use bothost::history::History;
 use bothost::id::{BotName, ContentHash, EventId};
 use bothost::logs::{self, BotLog, Format};
 use bothost::metrics::Metrics;
 use bothost::secret::Secret;
 use bothost::store::engine::Engine;
 use bothost::store::incidents::{Incident, IncidentKind};
+use bothost::store::observations::Observations;
 use bothost::store::{Store, StoreOptions};
 use bothost::supervisor::{BotVerb, Control, ControlError, ReloadReport, ReloadStep};
 use serde_json::{Value, json};
@@ -126,6 +128,7 @@ fn sources(dir: &Path) -> (Sources, watch::Sender<bool>) {
         connectors: board(console, status),
         editor: editor(dir, &data, &store),
         store,
+        history: History::new(Observations::absent()),
         control: Control::ended(),
         is_ready: is_ready_receiver,
     };

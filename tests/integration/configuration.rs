@@ -22,10 +22,12 @@ use bothost::admin::{Admin, AdminConfig, Sources};
 use bothost::alert::Alerts;
 use bothost::board::Board;
 use bothost::generation::{Archive, Editor, Pinned, Reloaded, Snapshot};
+use bothost::history::History;
 use bothost::host::ADMIN_SOCKET;
 use bothost::id::ContentHash;
 use bothost::metrics::Metrics;
 use bothost::store::engine::Engine;
+use bothost::store::observations::Observations;
 use bothost::store::{Store, StoreOptions};
 use bothost::supervisor::Control;
 use bothost::watcher::ComponentFile;
@@ -87,6 +89,7 @@ impl Rig {
             bots: Arc::new(Board::default()),
             connectors: Arc::new(Board::default()),
             store,
+            history: History::new(Observations::absent()),
             control: Control::ended(),
             editor,
             is_ready: watch::channel(true).1,

@@ -17,6 +17,7 @@ mod deliveries;
 mod drop_in;
 mod fairness;
 mod faults;
+mod history;
 mod lifecycle;
 mod measured;
 mod neighbours;

@@ -17,7 +17,9 @@ use super::query::Query;
 use super::queue::QueueView;
 use super::records::Records;
 use super::route::Route;
-use super::{Sources, alerts, configuration, degraded, errors, figures, incidents, letters, operate, sends, story};
+use super::{
+    Sources, alerts, configuration, degraded, errors, figures, history, incidents, letters, operate, sends, story,
+};
 use crate::bot::phase::{BotStatus, Phase};
 use crate::connector::{Link, Status};
 use crate::grants::ConnectorKey;
@@ -180,6 +182,9 @@ impl Api {
             Route::Error(id) => errors::one(&self.sources.errors, id),
             Route::ErrorStatistics => errors::statistics(&self.sources.errors, &query),
             Route::Figures => Ok(figures::all(&self.rendering())),
+            Route::MetricsHistory => history::metrics(&self.records, &self.sources.history, &query).await,
+            Route::MetricsNames => history::names(&self.records, &self.sources.history).await,
+            Route::Report => history::report(&self.records, &self.sources.history, &query).await,
             Route::Queue => Ok(json(StatusCode::OK, &QueueView::from(self.records.store().queue()))),
             Route::Event(id) => story::one(&self.records, id).await,
             Route::DeadLetters => letters::list(&self.records, &query).await,

@@ -16,6 +16,9 @@
 //! GET /api/v1/alerts?bot=&severity=               which alerts are up
 //! GET /api/v1/alerts/ID                           one of them
 //! POST /api/v1/alerts/ID/ack|resolve?by=          somebody looks after it · it is over
+//! GET /api/v1/metrics/history?name=&since=&until=&step=&bot=&connector=    what series said
+//! GET /api/v1/metrics/names                       the names of series
+//! GET /api/v1/report?window=&bot=                 how everything fared lately
 //! GET /api/v1/queue                               how many events wait
 //! GET /api/v1/events/EVENT                        everything that is known of an event
 //! GET /api/v1/dead-letters?bot=&limit=            events that a bot could not handle
@@ -68,6 +71,9 @@ pub(super) enum Route {
     Error(ErrorId),
     ErrorStatistics,
     Figures,
+    MetricsHistory,
+    MetricsNames,
+    Report,
     Queue,
     Event(EventId),
     DeadLetters,
@@ -148,6 +154,9 @@ impl Route {
                     ["alerts", id, "resolve"] => Self::AlertVerb(named(id)?, AlertVerb::Resolve),
                     ["errors"] => Self::Errors,
                     ["errors", id] => Self::Error(named(id)?),
+                    ["metrics", "history"] => Self::MetricsHistory,
+                    ["metrics", "names"] => Self::MetricsNames,
+                    ["report"] => Self::Report,
                     ["queue"] => Self::Queue,
                     ["events", id] => Self::Event(event(id)?),
                     ["dead-letters"] => Self::DeadLetters,
@@ -192,6 +201,9 @@ impl Route {
             Self::Sends => Some(&["state", "connector", "limit"]),
             Self::Incidents => Some(&["bot", "kind", "limit", "before"]),
             Self::Condemned => Some(&["bot"]),
+            Self::MetricsHistory => Some(&["name", "since", "until", "step", "bot", "connector"]),
+            Self::MetricsNames => Some(&[]),
+            Self::Report => Some(&["window", "bot"]),
             Self::Reload => Some(&["dry_run"]),
             Self::BotVerb(..) => Some(&[]),
             Self::Set => Some(&["key", "value", "author", "reason"]),

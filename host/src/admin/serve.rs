@@ -191,8 +191,10 @@ mod tests {
     use crate::admin::Sources;
     use crate::alert::Alerts;
     use crate::generation::Archive;
+    use crate::history::History;
     use crate::metrics::Metrics;
     use crate::store::engine::Engine as _;
+    use crate::store::observations::Observations;
     use crate::store::{Store, StoreOptions};
     use crate::supervisor::{Control, ReloadReport};
 
@@ -211,6 +213,7 @@ mod tests {
             bots: Arc::default(),
             connectors: Arc::default(),
             store,
+            history: History::new(Observations::absent()),
             editor: crate::admin::editor(archive, dir.join("config.toml"), control.clone()),
             control,
             is_ready: watch::channel(true).1,

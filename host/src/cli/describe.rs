@@ -1,14 +1,17 @@
 //! `host describe BOT`: everything that the running host knows of one bot.
 
 use bothost::admin::{BotView, CondemnedView, IncidentView};
+use bothost::history::Report;
 use bothost::id::BotName;
 use bothost::logs::escape;
 use serde_json::json;
 
 use super::remote::{Remote, read};
 use super::table::{terminal_width, to_the_second};
-use super::{Failure, faults, tell};
+use super::{Failure, faults, report, tell};
 
+/// How far back its figures go.
+const WINDOW: &str = "1h";
 /// So many incidents are told.
 const INCIDENTS: u32 = 10;
 
@@ -27,9 +30,11 @@ impl Describe {
         let (host, name) = (self.remote.find()?, &self.bot);
         let bot = host.get(&format!("/api/v1/bots/{name}"))?;
         let past = || Ok((host.get(&format!("/api/v1/condemned?bot={name}"))?, host.get(&faults::path(Some(name), INCIDENTS))?));
+        // What was observed may be lost while all else is known.
+        let lately = host.get(&report::path(WINDOW, Some(name))).ok();
         if self.remote.json {
             let (condemned, incidents) = past().map_err(Failure::Client)?;
-            tell(json!({ "bot": bot, "condemned": condemned, "incidents": incidents }));
+            tell(json!({ "bot": bot, "condemned": condemned, "incidents": incidents, "last_hour": lately }));
             return Ok(());
         }
         // How it is comes first: that is known even where the store does not answer.
@@ -37,6 +42,10 @@ impl Describe {
         let (condemned, incidents) = past().map_err(Failure::Client)?;
         for line in condemned_lines(&read::<Vec<_>>(condemned)?) {
             tell(line);
+        }
+        let lately = lately.and_then(|lately| read::<Report>(lately).ok()).unwrap_or_default();
+        if let Some(bot) = lately.bots.first() {
+            tell(format_args!("\nlast hour\n{}", report::bot(bot)));
         }
         let incidents: Vec<IncidentView> = read(incidents)?;
         tell(if incidents.is_empty() {

@@ -8,8 +8,10 @@ use super::{HostError, HostOptions};
 use crate::bot::CondemnedList;
 use crate::config::Config;
 use crate::generation::Archive;
+use crate::history::History;
 use crate::sandbox::{CompileLimits, Sandbox, SandboxConfig};
 use crate::store::engine::Engine as _;
+use crate::store::observations::{Observations, Opened};
 use crate::store::{Store, StoreOptions};
 
 /// Generations of the configuration that are kept, the newest.
@@ -18,6 +20,10 @@ const GENERATIONS_KEPT: NonZeroUsize = const { NonZeroUsize::new(50).expect("it 
 /// What a host stands on.
 pub(super) struct Foundation {
     pub(super) store: Store,
+    pub(super) observations: Observations,
+    /// How that was opened.
+    pub(super) opened: Opened,
+    pub(super) history: History,
     pub(super) sandbox: Sandbox,
     pub(super) archive: Archive,
     pub(super) condemned: Arc<CondemnedList>,
@@ -30,6 +36,10 @@ impl Foundation {
         let open = move || {
             let data_dir = &config.host.data_dir;
             let store = Store::open(data_dir, store_options(&config))?;
+            let (observations, opened) = Observations::open(data_dir).unwrap_or_else(|error| {
+                tracing::warn!(error = &error as &dyn std::error::Error, "what is observed is not kept");
+                (Observations::absent(), Opened::default())
+            });
             let sandbox = Sandbox::open(&SandboxConfig {
                 cache_dir: data_dir.join("cache"),
                 compiler,
@@ -37,13 +47,14 @@ impl Foundation {
                 instances: config.host.instances.map(NonZeroU32::get),
             })?;
             let archive = Archive::open(data_dir, store.blobs().clone(), GENERATIONS_KEPT)?;
-            Ok::<_, HostError>((store, sandbox, archive))
+            Ok::<_, HostError>((store, observations, opened, sandbox, archive))
         };
         let opened = tokio::task::spawn_blocking(open).await;
-        let (store, sandbox, archive) = opened.expect("opening does not panic")?;
+        let (store, observations, opened, sandbox, archive) = opened.expect("opening does not panic")?;
         archive.finish_edit().await?;
         let condemned = Arc::new(CondemnedList::load(store.clone()).await?);
-        Ok(Self { store, sandbox, archive, condemned })
+        let history = History::new(observations.clone());
+        Ok(Self { store, observations, opened, history, sandbox, archive, condemned })
     }
 }
 

@@ -16,6 +16,7 @@ mod handled;
 mod inbox;
 mod incidents;
 mod lease;
+mod observations;
 mod operate;
 mod outbox;
 mod prepare;
@@ -52,6 +53,9 @@ pub(super) use self::apply::Ledger;
 pub(super) use self::check::{Depth as CheckDepth, spawn_check};
 pub(super) use self::dedup::DedupKey;
 pub(super) use self::inbox::PreparedEvent;
+#[cfg(test)]
+pub(super) use self::observations::news_checksum_of;
+pub(super) use self::observations::{Request, spawn_keeper};
 pub(super) use self::outbox::PreparedSend;
 pub(super) use self::prepare::{PreparedCommit, Turn};
 pub(super) use self::quarantine::RowName;
