@@ -6,7 +6,10 @@ mod book;
 pub mod channel;
 mod config;
 mod line;
+pub mod notice;
+pub mod notifier;
 pub mod rule;
+mod signs;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,6 +23,7 @@ use self::book::{Book, Outcome};
 pub use self::config::{AlertsConfig, AlertsTable};
 use self::line::Line;
 pub use self::line::TARGET;
+pub use self::signs::Signs;
 use crate::action::{AlertChange, Severity};
 use crate::clock::Timestamp;
 use crate::id::{BotName, ChannelName};

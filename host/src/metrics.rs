@@ -39,7 +39,7 @@ use self::store::StoreMetrics;
 use crate::action::Severity;
 use crate::event::EventClass;
 use crate::grants::ConnectorKey;
-use crate::id::BotName;
+use crate::id::{BotName, ChannelName};
 
 const WAITED_SECONDS: [f64; 11] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3600.0];
 const ELAPSED_SECONDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 30.0, 60.0];
@@ -78,6 +78,7 @@ struct OwnMetrics {
     alerts_active: Family<Words<1>, Gauge>,
     alerts_rejected: Family<Words<1>, Counter>,
     errors: Family<Words<2>, Counter>,
+    notices_sent: Grouped<1, Counter>,
     degraded_parts: Gauge,
     store: StoreMetrics,
     bots: BotMetrics,
@@ -236,6 +237,16 @@ impl Metrics {
         self.own.alerts_rejected.get_or_create(&[("reason", reason)]).inc();
     }
 
+    /// Counts what became of a notice, or of one try to send it, on a channel.
+    pub fn notice_sent(&self, channel: &ChannelName, outcome: &'static str) {
+        self.own.notices_sent.count(channel.as_str(), [("outcome", outcome)], 1);
+    }
+
+    /// Drops every series of a channel.
+    pub fn forget_channel(&self, channel: &ChannelName) {
+        self.own.notices_sent.forget(channel.as_str());
+    }
+
     /// Says how many parts of the host do not work as they should.
     pub fn degraded_parts(&self, parts: usize) {
         self.own.degraded_parts.set(gauge_value(parts));
@@ -337,6 +348,7 @@ impl OwnMetrics {
             alerts_active: add(to, "alerts_active", "Alerts that are up", Family::default()),
             alerts_rejected: add(to, "alerts_rejected", "Alerts that were not taken", Family::default()),
             errors: add(to, "errors", "What went wrong, by part of the program", Family::default()),
+            notices_sent: add(to, "notice_sent", "Notices of alerts, by what became of them", counters("channel")),
             degraded_parts: add(to, "degraded_parts", "Parts of the host that do not work fully", Gauge::default()),
             store: StoreMetrics::register(to),
             bots: BotMetrics::register(to),
@@ -413,6 +425,7 @@ mod tests {
         metrics.component_load("cache", Duration::from_micros(700));
         metrics.alerts_active(Severity::Critical, 1);
         metrics.alert_rejected("bot-full");
+        metrics.notice_sent(&"ops".parse().unwrap(), "ok");
         let commit_time = Duration::from_millis(1500);
         metrics.store(&StoreFigures { condition: "full", commits: 9, commit_time, ..StoreFigures::default() });
         let labels = [("symbol".to_owned(), "a\"b\\c".to_owned()), ("side".to_owned(), "buy".to_owned())];

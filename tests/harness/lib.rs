@@ -7,6 +7,7 @@ pub mod host;
 pub mod ledger;
 pub mod onebot;
 pub mod process;
+pub mod receiver;
 pub mod telegram;
 
 pub use eventually::eventually;

@@ -21,6 +21,7 @@ mod history;
 mod lifecycle;
 mod measured;
 mod neighbours;
+mod notices;
 mod operate;
 mod peers;
 mod platforms;

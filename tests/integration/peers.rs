@@ -1,6 +1,6 @@
 //! Programs of others: they show that the fakes behave as the real things do. Installed under `$BOTHOST_PEERS`, as
-//! `.ci/run` does it: a Python environment `nonebot` and npm's modules in `telegram`. A test whose program is not there says so
-//! and is skipped.
+//! `.ci/run` does it: Python environments `nonebot` and `mail`, and npm's modules in `telegram`. A test whose program is not there
+//! says so and is skipped.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ fn skipped(test: &str, why: &str) {
 }
 
 /// Returns a path under `$BOTHOST_PEERS`; none, and a word about it, where it is not there.
-fn peer(test: &str, path: &str) -> Option<PathBuf> {
+pub fn peer(test: &str, path: &str) -> Option<PathBuf> {
     let Some(root) = std::env::var_os("BOTHOST_PEERS") else {
         skipped(test, "BOTHOST_PEERS is not set");
         return None;
@@ -38,7 +38,7 @@ fn peer(test: &str, path: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn script(name: &str) -> PathBuf {
+pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers").join(name)
 }
 

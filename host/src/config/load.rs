@@ -102,6 +102,8 @@ impl Config {
         let mut host = root.host;
         host.data_dir = document.directory().join(&host.data_dir);
         host.bots_dir = document.directory().join(&host.bots_dir);
+        let mut alerts = root.alerts.into_config();
+        alerts.channels.values_mut().for_each(|channel| channel.resolve_paths(document.directory()));
         let config = Self {
             path: path.to_owned(),
             text: text.into(),
@@ -114,7 +116,7 @@ impl Config {
             connectors: placed(&document, root.connectors),
             bots,
             logs: root.logs,
-            alerts: root.alerts.into_config(),
+            alerts,
             vitals: root.vitals,
             telemetry: root.telemetry,
             admin: root.admin,

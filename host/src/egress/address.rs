@@ -59,6 +59,7 @@ pub struct AddressGuard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
     PublicOnly,
+    NotLinkLocal,
     Any,
 }
 
@@ -80,6 +81,12 @@ impl AddressGuard {
         Self { reach: Reach::Any }
     }
 
+    /// Returns the guard for addresses that the operator configured to be sent what others wrote: anything but link-local, where
+    /// clouds keep their metadata.
+    pub const fn any_but_link_local() -> Self {
+        Self { reach: Reach::NotLinkLocal }
+    }
+
     /// Judges one resolved address.
     ///
     /// # Errors
@@ -90,6 +97,8 @@ impl AddressGuard {
             (Reach::Any, _) => None,
             (Reach::PublicOnly, IpAddr::V4(v4)) => special_v4(v4),
             (Reach::PublicOnly, IpAddr::V6(v6)) => special_v6(v6),
+            (Reach::NotLinkLocal, IpAddr::V4(v4)) => special_v4(v4).filter(|range| *range == AddressRange::LinkLocal),
+            (Reach::NotLinkLocal, IpAddr::V6(v6)) => special_v6(v6).filter(|range| *range == AddressRange::LinkLocal),
         };
         range.map_or(Ok(()), |range| Err(ForbiddenAddress { address, range }))
     }
@@ -222,6 +231,22 @@ mod tests {
             "2002:101:101::1",
         ] {
             assert_eq!(range_of(address), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn where_clouds_keep_their_metadata_nothing_of_others_is_sent() {
+        let guard = AddressGuard::any_but_link_local();
+        for (address, is_allowed) in [
+            ("169.254.169.254", false),
+            ("::ffff:169.254.169.254", false),
+            ("fe80::1", false),
+            ("127.0.0.1", true),
+            ("10.0.0.1", true),
+            ("::1", true),
+            ("1.1.1.1", true),
+        ] {
+            assert_eq!(guard.check(address.parse().unwrap()).is_ok(), is_allowed, "{address}");
         }
     }
 

@@ -5,9 +5,9 @@
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1;
@@ -65,6 +65,8 @@ pub struct HttpResponse {
     pub status: StatusCode,
     /// The whole body.
     pub body: Bytes,
+    /// How long the other side asks to be left alone, by `Retry-After`: in seconds, or until a time of day.
+    pub retry_after: Option<Duration>,
 }
 
 /// Sends requests to one place, over connections that are kept. Follows no redirect and asks for no compression.
@@ -99,14 +101,35 @@ impl HttpClient {
         body: impl Into<Bytes>,
         timeout: Duration,
     ) -> Result<HttpResponse, HttpError> {
-        let request = self.request(path, body.into())?;
+        let target = format!("{}{path}", self.endpoint.target.trim_end_matches('/'));
+        let request = self.request(&target, body.into())?;
+        self.send_within(request, timeout).await
+    }
+
+    /// Posts a JSON text to the endpoint's own path, as it was given, with further headers. Else as [`HttpClient::post_json`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HttpClient::post_json`].
+    pub async fn post_to_endpoint(
+        &self,
+        headers: HeaderMap,
+        body: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<HttpResponse, HttpError> {
+        let mut request = self.request(&self.endpoint.target, body.into())?;
+        request.headers_mut().extend(headers);
+        self.send_within(request, timeout).await
+    }
+
+    async fn send_within(&self, request: Request<Full<Bytes>>, timeout: Duration) -> Result<HttpResponse, HttpError> {
         tokio::time::timeout(timeout, self.send(request)).await.unwrap_or(Err(HttpError::TimedOut(timeout)))
     }
 
-    fn request(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, HttpError> {
+    fn request(&self, target: &str, body: Bytes) -> Result<Request<Full<Bytes>>, HttpError> {
         Request::builder()
             .method(Method::POST)
-            .uri(format!("{}{path}", self.endpoint.target.trim_end_matches('/')))
+            .uri(target)
             .header(header::HOST, &self.endpoint.authority)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
@@ -180,11 +203,12 @@ impl Channel {
                 None => Failure::Final(HttpError::Broken(error.into_error())),
             })?;
             let status = response.status();
+            let retry_after = retry_after(response.headers(), SystemTime::now());
             if response.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
                 return Err(Failure::Final(HttpError::TooLarge));
             }
             let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(body_error)?;
-            Ok(HttpResponse { status, body: body.to_bytes() })
+            Ok(HttpResponse { status, body: body.to_bytes(), retry_after })
         });
         loop {
             tokio::select! {
@@ -195,6 +219,16 @@ impl Channel {
             }
         }
     }
+}
+
+/// Reads `Retry-After`; nothing where there is none or it says nothing sensible. A time that is over means: at once.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(SystemTime::from(until).duration_since(now).unwrap_or_default())
 }
 
 fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
@@ -253,6 +287,38 @@ mod tests {
             }
         };
         tokio::join!(serve, ask);
+    }
+
+    #[tokio::test]
+    async fn what_is_posted_to_the_endpoint_itself_keeps_its_path_and_carries_headers() {
+        let (listener, _) = server().await;
+        let HttpUrl(endpoint) = format!("http://{}/a/?t=1", listener.local_addr().unwrap()).parse().unwrap();
+        let client = HttpClient::new(endpoint, AddressGuard::any_but_link_local());
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let request = read_request(&mut stream).await;
+            assert!(request.starts_with("POST /a/?t=1 HTTP/1.1\r\n") && request.contains("x-a: b\r\n"), "{request}");
+            let answer = b"HTTP/1.1 429 No\r\ncontent-length: 0\r\nretry-after: 7\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        };
+        let headers = HeaderMap::from_iter([("x-a".parse().unwrap(), "b".parse().unwrap())]);
+        let (response, ()) = tokio::join!(client.post_to_endpoint(headers, "{}", WITHIN), serve);
+        assert_eq!(response.unwrap().retry_after, Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_pause_is_read_in_seconds_and_as_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (given, seconds) in [
+            ("120", Some(120)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+            ("Sun, 06 Nov 1994 08:49:07 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, given.parse().unwrap())]);
+            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{given}");
+        }
     }
 
     #[tokio::test]
