@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::sandbox::Guest;
 use crate::store::Store;
 use crate::supervision::{RolloutPolicy, Supervision};
+use crate::telemetry::Tracer;
 use phase::BotStatus;
 
 pub use self::budget::RestartBudget;
@@ -49,6 +50,8 @@ pub struct BotServices {
     pub alerts: Arc<Alerts>,
     /// Where what goes wrong is counted.
     pub errors: Arc<Errors>,
+    /// What takes their attempts down.
+    pub tracer: Tracer,
     /// What they may restart, together.
     pub budget: Arc<RestartBudget>,
     /// What is held against their components.

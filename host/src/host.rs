@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start  store ► sandbox ► admin ► watcher ► bots ► router ► connectors ► timers ► ready
-//! stop   intake (router, timers) ► bots finish ► outboxes empty ► connectors ► watcher ► admin ► store
+//! stop   intake (router, timers) ► bots finish ► outboxes empty ► connectors ► telemetry ► watcher ► admin ► store
 //! ```
 
 mod ended;
@@ -49,6 +49,7 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::{
     BotBoard, ConnectorServices, Connectors, Control, LinkBoard, Loader, Supervisor, SupervisorParts,
 };
+use crate::telemetry::Telemetry;
 use crate::timers::Timers;
 use crate::watchdog::Running;
 use crate::watcher::Watcher;
@@ -142,6 +143,7 @@ pub struct Host {
     watcher: JoinHandle<()>,
     following: JoinHandle<()>,
     sentinel: JoinHandle<()>,
+    telemetry: Telemetry,
     watchdog: Running,
     ready: watch::Sender<bool>,
 }
@@ -164,6 +166,7 @@ impl Host {
             let details = vec![("file".to_owned(), aside.display().to_string())];
             alerts.raise_host("observations-set-aside", Severity::Warning, summary, details, Timestamp::now());
         }
+        let telemetry = Telemetry::spawn(&config.telemetry, &metrics);
         let (in_force, config_now) = watch::channel(Arc::clone(&config));
         for (bot, change, raised_at) in store.take_alerts() {
             alerts.apply(&bot, change, raised_at);
@@ -178,6 +181,7 @@ impl Host {
         let connectors = Connectors::new(ConnectorServices {
             store: store.clone(),
             metrics: Arc::clone(&metrics),
+            tracer: telemetry.tracer(),
             arrivals,
             outbox: config.outbox.settings(),
             terms: watch::Sender::new(SendTerms { ttl: config.outbox.ttl, on_uncertain: config.outbox.on_uncertain }),
@@ -199,6 +203,7 @@ impl Host {
                 metrics: Arc::clone(&metrics),
                 alerts: Arc::clone(&alerts),
                 errors: Arc::clone(&errors),
+                tracer: telemetry.tracer(),
                 budget: Arc::default(),
                 condemned,
                 news: Arc::default(),
@@ -231,8 +236,13 @@ impl Host {
         let live = tokio::spawn(live.run(watching.clone()));
         let intake = CancellationToken::new();
         let (fire, fired) = mpsc::channel(FIRED_MAX);
-        let router =
-            Router { routes, store: store.clone(), metrics: Arc::clone(&metrics), alerts: Arc::clone(&alerts) };
+        let router = Router {
+            routes,
+            store: store.clone(),
+            metrics: Arc::clone(&metrics),
+            alerts: Arc::clone(&alerts),
+            tracer: telemetry.tracer(),
+        };
         let (router_pinger, pings) = ping::channel();
         let router = tokio::spawn(router.run(arrived, fired, pings, intake.clone()));
         supervisor.start(options.connectors).await;
@@ -272,6 +282,7 @@ impl Host {
             watcher,
             following,
             sentinel,
+            telemetry,
             watchdog,
             ready,
         })
@@ -362,6 +373,7 @@ impl Host {
         let _ = tokio::time::timeout_at(deadline, self.store.outbox().drained()).await;
         let drained = undone(&self.store);
         supervisor.stop_connectors().await;
+        self.telemetry.shutdown().await;
         self.watching.cancel();
         join("watcher", self.watcher).await;
         join("follower of the configuration", self.following).await;

@@ -80,6 +80,8 @@ struct OwnMetrics {
     errors: Family<Words<2>, Counter>,
     notices_sent: Grouped<1, Counter>,
     degraded_parts: Gauge,
+    telemetry_dropped: Counter,
+    telemetry_sent: Family<Words<1>, Counter>,
     store: StoreMetrics,
     bots: BotMetrics,
     connectors: ConnectorMetrics,
@@ -252,6 +254,18 @@ impl Metrics {
         self.own.degraded_parts.set(gauge_value(parts));
     }
 
+    /// Counts spans that nobody had room for.
+    pub fn telemetry_spans_dropped(&self, spans: u64) {
+        self.own.telemetry_dropped.inc_by(spans);
+    }
+
+    /// Counts spans that a collector was sent, by what became of them.
+    pub fn telemetry_spans_sent(&self, outcome: &'static str, spans: u64) {
+        if spans > 0 {
+            self.own.telemetry_sent.get_or_create(&[("outcome", outcome)]).inc_by(spans);
+        }
+    }
+
     /// Says how the store is.
     pub fn store(&self, figures: &StoreFigures) {
         self.own.store.set(figures);
@@ -350,6 +364,8 @@ impl OwnMetrics {
             errors: add(to, "errors", "What went wrong, by part of the program", Family::default()),
             notices_sent: add(to, "notice_sent", "Notices of alerts, by what became of them", counters("channel")),
             degraded_parts: add(to, "degraded_parts", "Parts of the host that do not work fully", Gauge::default()),
+            telemetry_dropped: add(to, "telemetry_spans_dropped", "Spans that found no room", Counter::default()),
+            telemetry_sent: add(to, "telemetry_spans_sent", "Spans sent, by how that ended", Family::default()),
             store: StoreMetrics::register(to),
             bots: BotMetrics::register(to),
             connectors: ConnectorMetrics::register(to),

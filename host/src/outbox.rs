@@ -5,6 +5,7 @@
 mod attempts;
 mod pace;
 mod replay;
+mod traces;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::attempts::{Attempts, Next, Terms};
 use self::pace::{Pace, Toll};
 use self::replay::{Replay, Wait};
+use self::traces::Traces;
 use crate::action::{Action, ResolvedAction};
 use crate::clock::Timestamp;
 use crate::connector::{Delivery, DeliveryError, PaceLimits, Receipt, Status};
@@ -28,6 +30,7 @@ use crate::grants::ConnectorKey;
 use crate::id::Ticket;
 use crate::metrics::Metrics;
 use crate::store::{Entry, Sent, Store, StoreError};
+use crate::telemetry::Tracer;
 
 /// Entries of one connector that are delivered, or written down as delivered, side by side.
 const AT_WORK_MAX: usize = 64;
@@ -52,6 +55,8 @@ pub struct Sender {
     pub terms: watch::Receiver<SendTerms>,
     /// Where measurements go.
     pub metrics: Arc<Metrics>,
+    /// What takes deliveries down.
+    pub tracer: Tracer,
 }
 
 /// How entries are dealt with, as the operator chose.
@@ -93,6 +98,7 @@ impl Sender {
             status: self.status.clone(),
             terms: self.terms.clone(),
             fared: HashMap::new(),
+            traces: Traces::new(self.tracer.clone()),
             at_work: FuturesUnordered::new(),
             expire_at: Instant::now() + EXPIRE_EVERY,
             sender: &self,
@@ -206,6 +212,7 @@ struct Rounds<'a> {
     terms: watch::Receiver<SendTerms>,
     /// How the entries have fared that were tried and wait.
     fared: HashMap<u64, Attempts>,
+    traces: Traces,
     at_work: FuturesUnordered<BoxFuture<'a, Tried>>,
     expire_at: Instant,
 }
@@ -271,6 +278,7 @@ impl Rounds<'_> {
             }
             Outcome::Delivered => {
                 self.fared.remove(&entry.id);
+                self.traces.ended(&entry, "ok");
                 self.sender.metrics.delivery_ended(&self.sender.key, "ok");
                 // By the wall clock, as the commit was.
                 let elapsed = Timestamp::now().saturating_since(entry.committed_at);
@@ -285,6 +293,7 @@ impl Rounds<'_> {
             Outcome::Written(None) => {}
             Outcome::Written(Some(why)) => {
                 self.fared.remove(&entry.id);
+                self.traces.ended(&entry, why);
                 self.sender.metrics.delivery_ended(&self.sender.key, why);
             }
         }
@@ -297,6 +306,7 @@ impl Rounds<'_> {
         let terms = Terms { deadline: sender.deadline(&entry), on_uncertain: sender.terms().on_uncertain };
         let next = tries.failed(error, &terms, steady, fastrand::f64());
         self.fared.insert(entry.id, tries);
+        self.traces.retried(&entry, next);
         let wait = match next {
             Next::GiveUp(reason) => return self.lose(entry, reason.as_str(), &error.to_string()),
             // A connector that is stopping refuses what it is given; that is nobody's failure.

@@ -25,6 +25,7 @@ use crate::id::BotName;
 use crate::metrics::Metrics;
 use crate::ping::Pings;
 use crate::store::{Appended, DueTimer, NewEvent, Store, StoreError};
+use crate::telemetry::Tracer;
 use crate::timers::FiredTimer;
 
 /// Events on their way to the disk. More than share one transaction, so that the next can fill while one is written.
@@ -63,6 +64,8 @@ pub struct Router {
     pub metrics: Arc<Metrics>,
     /// Where it is said that nothing is taken in.
     pub alerts: Arc<Alerts>,
+    /// What takes down that events were taken over.
+    pub tracer: Tracer,
 }
 
 /// An event that is to be kept, and who waits for that.
@@ -128,6 +131,7 @@ impl Router {
         if bots.is_empty() {
             // A connector that went away meanwhile has nobody to tell.
             let _ = taken.send(());
+            self.tracer.received(&event, Some(&origin), 0, false);
             return None;
         }
         Some(Incoming { event: Arc::new(event), origin: Some(origin), bots, timer: None, taken })
@@ -172,6 +176,10 @@ impl Router {
     }
 
     fn taken_over(&self, incoming: Incoming, appended: &Appended) {
+        if *appended != Appended::Stale {
+            let is_duplicate = *appended == Appended::Duplicate;
+            self.tracer.received(&incoming.event, incoming.origin.as_ref(), incoming.bots.len(), is_duplicate);
+        }
         match appended {
             Appended::New { overflowing } => {
                 for bot in overflowing {
@@ -243,6 +251,7 @@ mod tests {
             store: store.clone(),
             alerts: Arc::new(Alerts::new(Arc::clone(&metrics))),
             metrics,
+            tracer: Tracer::off(),
         };
         let (arrivals, arrived) = mpsc::channel(4);
         let (_fire, fired) = mpsc::channel(1);

@@ -1,5 +1,6 @@
 //! What tests and benchmarks build on: components, whole hosts, fakes of the platforms, and how to wait for what should happen.
 
+pub mod collector;
 pub mod crowd;
 pub mod eventually;
 pub mod guests;

@@ -31,5 +31,7 @@ mod scrape;
 mod store_faults;
 mod swap_under_load;
 mod tidy;
+#[cfg(feature = "otlp")]
+mod traces;
 mod volume;
 mod watcher;

@@ -33,6 +33,9 @@ BOTHOST_GUEST_TARGET=debian builds the guests' standard library from Debian's pa
 download it.
 ";
 
+/// What is tested has everything in it that can be built in, so that nothing is compiled twice.
+const FEATURES: [&str; 2] = ["--features", "bothost/otlp"];
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let verb = arguments.next().unwrap_or_default();
@@ -87,12 +90,12 @@ fn test(arguments: &[OsString]) -> Result<()> {
     bots()?;
     components::build_guests()?;
     if !cargo::has_nextest() {
-        return cargo::run(cargo::command().args(["test", "--workspace"]).args(arguments));
+        return cargo::run(cargo::command().args(["test", "--workspace"]).args(FEATURES).args(arguments));
     }
-    cargo::run(cargo::command().args(["nextest", "run", "--workspace"]).args(arguments))?;
+    cargo::run(cargo::command().args(["nextest", "run", "--workspace"]).args(FEATURES).args(arguments))?;
     if !arguments.is_empty() {
         return Ok(());
     }
     // Nextest does not know doctests.
-    cargo::run(cargo::command().args(["test", "--doc", "--workspace"]))
+    cargo::run(cargo::command().args(["test", "--doc", "--workspace"]).args(FEATURES))
 }

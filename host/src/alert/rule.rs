@@ -52,6 +52,8 @@ const GAPS_MAX: usize = 9;
 const GAPS_MIN: usize = 3;
 /// A gap so many times as long as usual is one: the process was held up.
 const GAP_FACTOR: u32 = 3;
+/// A shorter gap is none, however short the usual one is.
+const GAP_MIN: Duration = Duration::from_secs(1);
 
 /// What a rule says about an alert of its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -218,8 +220,8 @@ impl Rules {
     pub fn resolved_by_hand(&mut self, key: &str) {
         let rule = key.split_once(':').map_or(key, |(rule, _)| rule);
         let watch = rule.parse().ok().and_then(|rule: RuleName| self.watches.get_mut(&rule));
-        if let (Some(watch), Some(now)) = (watch, self.looked_at) {
-            watch.resolved_by_hand(key, now);
+        if let Some(watch) = watch {
+            watch.resolved_by_hand(key, self.looked_at);
         }
     }
 
@@ -250,7 +252,7 @@ impl Rules {
             self.gaps.pop_front();
         }
         self.gaps.push_back(gap);
-        usual.is_some_and(|usual| gap > usual.saturating_mul(GAP_FACTOR))
+        usual.is_some_and(|usual| gap > usual.saturating_mul(GAP_FACTOR).max(GAP_MIN))
     }
 }
 

@@ -49,7 +49,8 @@ mod tests {
     fn an_alert_is_raised_once_for_each_reason_and_ends_with_the_last() {
         let (alerts, mut signs) = (Alerts::new(Arc::default()), Signs::default());
         let times = |alerts: &Alerts| alerts.active().iter().map(|alert| alert.times).collect::<Vec<_>>();
-        let mut tell = |reason: Option<&str>| signs.tell(&alerts, "k", Severity::Warning, reason.map(str::to_owned), NOW);
+        let mut tell =
+            |reason: Option<&str>| signs.tell(&alerts, "k", Severity::Warning, reason.map(str::to_owned), NOW);
         tell(None);
         tell(Some("a"));
         tell(Some("a"));

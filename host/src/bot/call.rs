@@ -15,6 +15,7 @@ use crate::metrics::{self, Metrics};
 use crate::sandbox::{Attempt, Fault, FaultKind, Guest, StartReason};
 use crate::store::history::AttemptRecord;
 use crate::store::{Claimed, IncidentKind, Settled, Settlement, Spent, Store, StoreError};
+use crate::telemetry::Tracer;
 
 /// How often a handler is run again at once because another event changed what it had read.
 const CONFLICT_RERUNS_MAX: u32 = 10;
@@ -33,6 +34,7 @@ pub(super) struct Desk {
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
     pub(super) alerts: Arc<Alerts>,
+    pub(super) tracer: Tracer,
     pub(super) reporter: Arc<Reporter>,
 }
 
@@ -118,7 +120,16 @@ impl Desk {
             return Err(lost("the host died while it handled this event, each time it tried".to_owned()));
         }
         let waited = Timestamp::now().saturating_since(event.received_at);
-        self.handle_and_commit(guest, &event, claimed, waited).await.map(|()| Ended::Well)
+        let traced = self.tracer.handling(&self.bot, &event, claimed.attempt, waited);
+        let result = self.handle_and_commit(guest, &event, claimed, waited).await;
+        if let Some(traced) = traced {
+            match &result {
+                Ok(spent) => traced.ended("ok", spent.fuel),
+                Err(Failed::Fault { fault, spent }) => traced.ended(fault.kind.as_str(), spent.fuel),
+                Err(Failed::Store(_)) => traced.ended("undecided", 0),
+            }
+        }
+        result.map(|_| Ended::Well)
     }
 
     async fn handle_and_commit(
@@ -127,7 +138,7 @@ impl Desk {
         event: &Event,
         claimed: &Claimed,
         waited: Duration,
-    ) -> Result<(), Failed> {
+    ) -> Result<Spent, Failed> {
         let mut spent = Spent::default();
         for _ in 0..=CONFLICT_RERUNS_MAX {
             failpoint::reach(Failpoint::GuestBefore);
@@ -145,7 +156,7 @@ impl Desk {
                 now: Timestamp::now(),
             };
             if self.commit(settlement, spent).await? {
-                return Ok(());
+                return Ok(spent);
             }
         }
         let fault = Fault::new(FaultKind::Refused, "other events changed what it read, ten times in a row");

@@ -55,12 +55,12 @@ enum Done {
 impl Task {
     pub(super) fn new(name: BotName, policy: BotPolicy, services: BotServices) -> (Self, watch::Receiver<BotStatus>) {
         let (status, receiver) = watch::channel(BotStatus::new(name.clone()));
-        let BotServices { store, metrics, alerts, errors, budget, condemned, news, cut_off } = services;
+        let BotServices { store, metrics, alerts, errors, tracer, budget, condemned, news, cut_off } = services;
         metrics.bot_phase(&name, Phase::Discovered.as_str());
         metrics.bot_restarted(&name, 0);
         let reporter = Arc::new(Reporter::new(name.clone(), store.clone(), Arc::clone(&alerts), errors));
         let task = Self {
-            desk: Desk { bot: name, store, metrics, alerts, reporter },
+            desk: Desk { bot: name, store, metrics, alerts, tracer, reporter },
             status,
             life: Life::new(policy.supervision, policy.rollout),
             attempts_max: policy.attempts_max,

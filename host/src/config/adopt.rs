@@ -1,10 +1,14 @@
 //! What of a changed configuration can be in force at once, and what only after a restart. Pure. Every section is taken apart key
 //! by key, so that a new key does not compile before somebody has decided which of the two it is.
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::egress::HttpUrl;
+use crate::secret::Secret;
+use crate::telemetry::TelemetryConfig;
 use crate::units::Span;
 
 use super::{AdminConfig, Config, HostConfig, LogsConfig, OutboxConfig, QueueConfig};
@@ -55,7 +59,7 @@ impl Config {
             logs: kept.logs(&self.logs, logs),
             alerts,
             vitals,
-            telemetry,
+            telemetry: kept.telemetry(&self.telemetry, telemetry),
             admin: kept.admin(&self.admin, admin),
             warnings,
         };
@@ -116,6 +120,21 @@ impl Kept {
     fn logs(&mut self, now: &LogsConfig, next: LogsConfig) -> LogsConfig {
         let LogsConfig { level, stderr } = next;
         LogsConfig { level, stderr: self.keep("[logs] stderr", &now.stderr, stderr, word) }
+    }
+
+    fn telemetry(&mut self, now: &TelemetryConfig, next: TelemetryConfig) -> TelemetryConfig {
+        let TelemetryConfig { endpoint, headers, sample, metrics, every, service } = next;
+        let url = |url: &Option<HttpUrl>| url.as_ref().map_or_else(not_set, |url| format!("at {}", url.0));
+        // Names are shown, values are secrets: another value under the same name is told with the same words twice.
+        let names = |headers: &BTreeMap<String, Secret>| format!("{:?}", headers.keys().collect::<Vec<_>>());
+        TelemetryConfig {
+            endpoint: self.keep("[telemetry] endpoint", &now.endpoint, endpoint, url),
+            headers: self.keep("[telemetry] headers", &now.headers, headers, names),
+            sample: self.keep("[telemetry] sample", &now.sample, sample, number),
+            metrics: self.keep("[telemetry] metrics", &now.metrics, metrics, number),
+            every: self.keep("[telemetry] every", &now.every, every, time),
+            service: self.keep("[telemetry] service", &now.service, service, |name| format!("{name:?}")),
+        }
     }
 
     fn admin(&mut self, now: &AdminConfig, next: AdminConfig) -> AdminConfig {

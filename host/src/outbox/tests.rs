@@ -66,6 +66,7 @@ async fn a_shorter_time_counts_at_once_and_for_what_waits_already() {
         limits: PaceLimits::NONE,
         terms,
         metrics: Arc::new(Metrics::new()),
+        tracer: Tracer::off(),
     };
     let cancel = CancellationToken::new();
     let started_at = Instant::now();

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::delivery::{Loser, Order, Overflow};
 use crate::event::LaneKey;
 use crate::grants::ConnectorKey;
-use crate::id::{BotName, Ticket};
+use crate::id::{BotName, EventId, Ticket};
 
 /// Bytes of actions that are kept in memory.
 const BODIES_BYTES_MAX: u64 = 64 << 20;
@@ -59,6 +59,8 @@ pub struct Entry {
     pub bot: BotName,
     /// The connector that is to carry it out.
     pub via: ConnectorKey,
+    /// The event whose handler asked for it; none: the bot's `init`, or the event is no longer kept.
+    pub event: Option<EventId>,
     /// What edits and replies call the message that it sends, if it sends one.
     pub ticket: Option<Ticket>,
     /// When it stops being worth delivering; none: after the connector's own time.
@@ -375,6 +377,7 @@ mod tests {
             id,
             bot: "echo".parse().unwrap(),
             via: key(),
+            event: None,
             ticket: None,
             expires_at: None,
             committed_at: NOW,

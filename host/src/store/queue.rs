@@ -444,6 +444,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_survey_tells_the_oldest_that_waits_and_not_the_one_at_work() {
+        let queue = queue(10, 1_000, 10);
+        let received = |millis| Event { received_at: Timestamp::from_millis(millis), ..(*timer("a")).clone() };
+        for (seq, millis) in [(1, 100), (2, 200), (3, 300)] {
+            let reserved = queue.reserve(one("echo"), 10).await;
+            queue.push(&reserved, seq, &Arc::new(received(millis)));
+        }
+        let survey = |queued, claimed, oldest: Option<u64>| {
+            let survey = queue.survey();
+            let [(name, backlog)] = &survey.bots[..] else { panic!("one bot: {survey:?}") };
+            let expected = Backlog { depth: Depth { queued, claimed }, oldest: oldest.map(Timestamp::from_millis) };
+            assert_eq!((name, backlog, survey.bytes), (&bot("echo"), &expected, 10 * (queued + claimed) as u64));
+        };
+        survey(3, 0, Some(100));
+        let claimed = queue.claim(&bot("echo"), NOW).unwrap();
+        survey(2, 1, Some(200));
+        queue.settle(&claimed, Verdict::Retry { due: NOW });
+        survey(3, 0, Some(100));
+        for left in [Some(200), Some(300), None] {
+            let claimed = queue.claim(&bot("echo"), NOW).unwrap();
+            queue.settle(&claimed, Verdict::Done);
+            survey(left.map_or(0, |_| queue.depth(&bot("echo")).queued), 0, left);
+        }
+    }
+
+    #[tokio::test]
     async fn a_smaller_bound_refuses_newcomers_and_drops_nothing_and_a_larger_one_lets_in_who_waits() {
         let queue = queue(10, 1_000, 10);
         for seq in 1..4 {

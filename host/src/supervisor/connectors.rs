@@ -16,6 +16,7 @@ use crate::grants::ConnectorKey;
 use crate::metrics::Metrics;
 use crate::outbox::{SendTerms, Sender};
 use crate::store::{OutboxSettings, Store};
+use crate::telemetry::Tracer;
 
 /// Deliveries handed to a connector and not yet begun. One: the outbox keeps the order and the rest.
 const DELIVERIES_MAX: usize = 1;
@@ -30,6 +31,8 @@ pub struct ConnectorServices {
     pub store: Store,
     /// Where measurements go.
     pub metrics: Arc<Metrics>,
+    /// What takes their deliveries down.
+    pub tracer: Tracer,
     /// Where their events go: the router.
     pub arrivals: mpsc::Sender<Arrival>,
     /// How their outboxes behave.
@@ -69,7 +72,7 @@ impl Connectors {
     /// Starts a connector; one that runs under this key is stopped first. What waits in its outbox stays.
     pub async fn start(&mut self, key: ConnectorKey, connector: ConnectorConfig) {
         self.halt(&key, Instant::now() + STOP_MAX).await;
-        let ConnectorServices { store, metrics, arrivals, outbox, terms } = self.services.clone();
+        let ConnectorServices { store, metrics, tracer, arrivals, outbox, terms } = self.services.clone();
         let terms = terms.subscribe();
         store.outbox().open(&key, outbox);
         let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
@@ -84,7 +87,8 @@ impl Connectors {
         };
         let measure = measure(key.clone(), status.clone(), Arc::clone(&metrics));
         let limits = connector.pace();
-        let sender = Sender { key: key.clone(), store, deliveries, status: status.clone(), limits, terms, metrics };
+        let status_of = status.clone();
+        let sender = Sender { key: key.clone(), store, deliveries, status: status_of, limits, terms, metrics, tracer };
         let tasks = [
             tokio::spawn(connector::run(connector, ports)),
             tokio::spawn(sender.run(cancel.clone())),

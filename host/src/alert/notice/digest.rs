@@ -14,10 +14,12 @@ use crate::clock::Timestamp;
 use crate::id::ChannelName;
 use crate::rate::Rate;
 
-/// Alerts that wait to be told, with their texts. Of more, the least severe are only counted.
+/// Alerts that wait to be told, with their texts. Of more, those that are over and then the least severe are only counted.
 const HELD_MAX: usize = 1_000;
 /// Ids of alerts that are up. There are never more.
 const IDS_MAX: usize = ALERTS_MAX + HOST_ALERTS_MAX;
+/// Severities, of what is over and of what is up.
+const RANKS: usize = 6;
 /// Notices that may leave one after the other before `digest_every` holds.
 const BURST: u32 = 3;
 
@@ -55,8 +57,8 @@ pub struct Digest {
     rules: DigestRules,
     rate: Rate,
     held: BTreeMap<AlertId, Held>,
-    /// How many of `held`, by severity.
-    held_by: [usize; 3],
+    /// How many of `held`, by rank.
+    held_by: [usize; RANKS],
     /// What is up, was to be told, and did not fit into `held`.
     counted: BTreeMap<AlertId, Severity>,
     /// What did not fit either and is over, and what was not heard of.
@@ -93,7 +95,7 @@ impl Digest {
             rules,
             rate,
             held: BTreeMap::new(),
-            held_by: [0; 3],
+            held_by: [0; RANKS],
             counted: BTreeMap::new(),
             more: More::default(),
             told: BTreeMap::new(),
@@ -175,7 +177,7 @@ impl Digest {
     pub fn drain(&mut self, now: Instant, active: impl FnOnce() -> Vec<Alert>) -> Option<Content> {
         let mut entries = self.reminders(now, active);
         let held = std::mem::take(&mut self.held);
-        self.held_by = [0; 3];
+        self.held_by = [0; RANKS];
         for (id, held) in held {
             if held.is_up {
                 self.note_told(&held.news.alert, now);
@@ -208,12 +210,12 @@ impl Digest {
     fn rise(&mut self, news: &Arc<News>, now: Instant) {
         let id = news.alert.id;
         if let Some(held) = self.held.get_mut(&id) {
-            self.held_by[held.severity() as usize] -= 1;
+            self.held_by[held.rank()] -= 1;
             // One that is up already has not come up again: that was known before it was heard.
             held.times += u64::from(!held.is_up && news.turn == Turn::Fired);
             held.is_up = true;
             held.news = Arc::clone(news);
-            self.held_by[held.severity() as usize] += 1;
+            self.held_by[held.rank()] += 1;
             return;
         }
         let was_told = self.told.contains_key(&id);
@@ -227,15 +229,15 @@ impl Digest {
         let id = news.alert.id;
         if let Some(held) = self.held.get_mut(&id) {
             if held.was_told && !self.rules.resolved {
-                self.held_by[held.severity() as usize] -= 1;
+                self.held_by[held.rank()] -= 1;
                 self.held.remove(&id);
                 self.told.remove(&id);
                 return;
             }
-            self.held_by[held.severity() as usize] -= 1;
+            self.held_by[held.rank()] -= 1;
             held.is_up = false;
             held.news = Arc::clone(news);
-            self.held_by[held.severity() as usize] += 1;
+            self.held_by[held.rank()] += 1;
         } else if self.counted.contains_key(&id) {
             self.end_counted(id);
         } else if self.told.contains_key(&id) {
@@ -257,23 +259,23 @@ impl Digest {
         }
     }
 
-    /// Holds an alert, or counts the least severe of those that are there and itself.
+    /// Holds an alert, or counts the one of the least rank among those that are there and itself.
     fn hold(&mut self, held: Held, now: Instant) {
         self.since.get_or_insert(now);
-        let severity = held.severity();
+        let rank = held.rank();
         if self.held.len() >= HELD_MAX {
-            if self.held_by[..severity as usize].iter().all(|held| *held == 0) {
+            if self.held_by[..rank].iter().all(|held| *held == 0) {
                 return self.count(&held);
             }
-            let least = self.held.iter().min_by_key(|(id, held)| (held.severity(), Reverse(**id)));
+            let least = self.held.iter().min_by_key(|(id, held)| (held.rank(), Reverse(**id)));
             if let Some(id) = least.map(|(id, _)| *id)
                 && let Some(least) = self.held.remove(&id)
             {
-                self.held_by[least.severity() as usize] -= 1;
+                self.held_by[least.rank()] -= 1;
                 self.count(&least);
             }
         }
-        self.held_by[severity as usize] += 1;
+        self.held_by[rank] += 1;
         self.held.insert(held.news.alert.id, held);
     }
 
@@ -345,6 +347,11 @@ impl Digest {
 impl Held {
     fn severity(&self) -> Severity {
         self.news.alert.severity
+    }
+
+    /// Returns how little it may be left out.
+    fn rank(&self) -> usize {
+        self.severity() as usize + if self.is_up { RANKS / 2 } else { 0 }
     }
 
     fn into_entry(self) -> Entry {

@@ -152,6 +152,18 @@ fn an_alert_that_an_operator_resolved_does_not_come_up_at_once() {
 }
 
 #[test]
+fn an_alert_from_before_the_restart_can_be_resolved_by_hand_as_well() {
+    let mut looked = Looked::new(&depth("cooldown = \"30s\""));
+    looked.rules.adopt(["deep", "deep:a"]);
+    looked.rules.resolved_by_hand("deep");
+    looked.rules.resolved_by_hand("deep:a");
+    for _ in 0..3 {
+        assert_eq!(looked.look(&[("depth", 101.0)]), [""; 0]);
+    }
+    assert_eq!(looked.look(&[("depth", 101.0)]), ["fire deep"]);
+}
+
+#[test]
 fn a_key_is_never_too_long_and_says_which_it_is() {
     let name = "r".repeat(64);
     let mut looked = Looked::new(&configs(&[(&name, DEPTH)]));

@@ -40,6 +40,8 @@ pub(super) struct Watch {
 struct Adopted {
     since: Option<Instant>,
     missed: u32,
+    /// An operator ended it.
+    is_ended_by_hand: bool,
 }
 
 /// What a rule makes of a value.
@@ -91,15 +93,20 @@ impl Watch {
         let pending = self.standings.iter().filter(|(_, standing)| standing.is_pending());
         let firing: Vec<_> = firing.map(|(subject, _)| self.key(subject)).collect();
         let pending = pending.map(|(subject, _)| self.key(subject)).collect();
-        (firing.into_iter().chain(self.adopted.into_keys()).collect(), pending)
+        let adopted = self.adopted.into_iter().filter(|(_, adopted)| !adopted.is_ended_by_hand).map(|(key, _)| key);
+        (firing.into_iter().chain(adopted).collect(), pending)
     }
 
-    pub(super) fn resolved_by_hand(&mut self, key: &str, now: Instant) {
+    /// Takes note that an operator ended an alert. Before the first look, which `looked_at` is none for, all that is up was adopted.
+    pub(super) fn resolved_by_hand(&mut self, key: &str, looked_at: Option<Instant>) {
+        if let Some(adopted) = self.adopted.get_mut(key) {
+            adopted.is_ended_by_hand = true;
+        }
         let subject = self.standings.keys().find(|subject| self.key(subject) == key).cloned();
-        if let Some(standing) = subject.and_then(|subject| self.standings.get_mut(&subject)) {
+        let standing = subject.and_then(|subject| self.standings.get_mut(&subject));
+        if let (Some(standing), Some(now)) = (standing, looked_at) {
             standing.end_by_hand(&self.rule, now);
         }
-        self.adopted.remove(key);
     }
 
     pub(super) fn look(
@@ -160,8 +167,12 @@ impl Watch {
     ) -> Vec<Verdict> {
         let key = self.key(subject);
         let mut known = self.standings.remove(subject);
-        if self.adopted.remove(&key).is_some() {
-            known = Some(Standing::firing());
+        if let Some(adopted) = self.adopted.remove(&key) {
+            let mut standing = Standing::firing();
+            if adopted.is_ended_by_hand {
+                standing.end_by_hand(&self.rule, now);
+            }
+            known = Some(standing);
         }
         let holds = self.rule.op.holds(judged.compared, self.rule.threshold.value);
         let mut standing = match known {
@@ -206,7 +217,8 @@ impl Watch {
             let since = *adopted.since.get_or_insert(now);
             adopted.missed = adopted.missed.saturating_add(1);
             let is_gone = adopted.missed >= LOOKS_UNTIL_GONE && now.saturating_duration_since(since) >= memory;
-            verdicts.extend(is_gone.then(|| Verdict::End { key: key.clone() }));
+            let is_up = !adopted.is_ended_by_hand;
+            verdicts.extend((is_gone && is_up).then(|| Verdict::End { key: key.clone() }));
             !is_gone
         });
         verdicts
@@ -258,6 +270,7 @@ impl Watch {
 
     pub(super) fn describe(&self) -> RuleView {
         let rule = &self.rule;
+        let adopted = self.adopted.values().filter(|adopted| !adopted.is_ended_by_hand).count();
         RuleView {
             name: rule.name.clone(),
             expression: rule.metric.to_string(),
@@ -269,7 +282,7 @@ impl Watch {
             enabled: rule.is_enabled,
             builtin: rule.is_builtin,
             pending: self.standings.values().filter(|standing| standing.is_pending()).count(),
-            firing: self.standings.values().filter(|standing| standing.is_firing()).count() + self.adopted.len(),
+            firing: self.standings.values().filter(|standing| standing.is_firing()).count() + adopted,
             value: self.worst.map(|worst| rule.threshold.like(worst).to_string()),
         }
     }

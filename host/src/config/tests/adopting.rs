@@ -71,6 +71,31 @@ fn connectors_and_bots_are_live() {
 }
 
 #[test]
+fn what_is_sent_to_a_collector_stays_until_a_restart_and_shows_no_secret() {
+    let now = read("").unwrap();
+    let mut lines = vec![
+        (
+            "headers = { authorization = \"hunter2\" }",
+            "`[telemetry] headers` is [] now and will be [\"authorization\"]",
+        ),
+        ("sample = 0.5", "`[telemetry] sample` is 1 now and will be 0.5"),
+        ("metrics = false", "`[telemetry] metrics` is true now and will be false"),
+        ("every = \"1m\"", "`[telemetry] every` is \"30s\" now and will be \"1m\""),
+        ("service = \"shop\"", "`[telemetry] service` is \"bothost\" now and will be \"shop\""),
+    ];
+    if cfg!(feature = "otlp") {
+        let expected = "`[telemetry] endpoint` is not set now and will be at 127.0.0.1:4318";
+        lines.push(("endpoint = \"http://127.0.0.1:4318\"", expected));
+    }
+    for (text, expected) in lines {
+        let next = read(&format!("[telemetry]\n{text}\n")).unwrap();
+        let Adoption { config, needs_restart } = now.adopt(next);
+        assert_eq!(config.telemetry, now.telemetry);
+        assert_eq!(needs_restart, [format!("{expected} after a restart")]);
+    }
+}
+
+#[test]
 fn a_line_says_what_is_and_what_will_be_as_the_file_would() {
     let full = read(FULL).unwrap();
     assert_eq!(

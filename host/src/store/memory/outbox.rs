@@ -56,6 +56,7 @@ impl World {
                 id: self.sent,
                 bot: settlement.bot.clone(),
                 via: action.via.clone(),
+                event,
                 ticket,
                 expires_at,
                 committed_at: now,

@@ -12,7 +12,7 @@ use super::quarantine::RowName;
 use super::request::{After, Fail, Settle};
 use super::state::{self, StateWriter};
 use super::writer::Memory;
-use super::{Fault, Flaw, alerts, from_column, outbox, timer, to_column, usage};
+use super::{Fault, Flaw, alerts, from_column, outbox, story, timer, to_column, usage};
 use crate::store::Committed;
 use crate::store::commit::TIMERS_MAX;
 use crate::store::outbox::{Admission, Entry, Pending};
@@ -124,6 +124,14 @@ fn write_sends(
 ) -> Result<Vec<After>, Fault> {
     let mut after = Vec::new();
     let now = settle.commit.now;
+    let event = match &settle.done {
+        // Where its body was read for the handler, its id is not in memory.
+        Some((claimed, _)) if !settle.sends.is_empty() => match claimed.event_id() {
+            None => story::event_id(connection, to_column(claimed.seq))?,
+            known => known,
+        },
+        _ => None,
+    };
     for (n, send) in settle.sends.iter().enumerate() {
         let reason = match memory.outbox.admit(send.via(), send.priority(), pending) {
             Admission::Taken => None,
@@ -165,6 +173,7 @@ fn write_sends(
                     id: from_column(row.id),
                     bot: settle.commit.bot.clone(),
                     via: send.via().clone(),
+                    event,
                     ticket: send.ticket(),
                     expires_at: send.expires_at,
                     committed_at: send.committed_at,

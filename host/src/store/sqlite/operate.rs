@@ -154,6 +154,6 @@ pub(super) fn operate_send(
         (row.committed_ms, row.expires_ms) = (to_column(now.as_millis()), None);
         (row.ended_ms, row.due_ms, row.reason) = (None, None, None);
     })?;
-    let entry = changed.and_then(|row| super::recover::entry(&row, 0));
+    let entry = changed.map(|row| super::recover::entry(connection, &row, 0)).transpose()?.flatten();
     Ok((u64::from(entry.is_some()), entry.map(|entry| After::Send(Box::new(entry))).into_iter().collect()))
 }

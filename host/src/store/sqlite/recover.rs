@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::inbox::{self, QueueRow};
 use super::outbox::{SendRow, select_sends};
-use super::{from_column, outbox, quarantine};
+use super::{from_column, outbox, quarantine, story};
 use crate::clock::Timestamp;
 use crate::delivery::OnUncertain;
 use crate::event::LaneKey;
@@ -38,11 +38,11 @@ fn not_after(due_ms: i64, now: Timestamp, wait_max: Duration) -> Timestamp {
 /// Fills the queue with the events that wait.
 pub(super) fn queue(connection: &Connection, queue: &Queue, last_end: LastEnd, now: Timestamp) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(
-        "SELECT event, bot, lane, priority, bytes, state, attempts, due_ms, ended_ms, elapsed_us, fuel, checksum,
-           (SELECT received_ms FROM events WHERE seq = queue.event)
+        "SELECT event, bot, lane, priority, bytes, state, attempts, due_ms, ended_ms, elapsed_us, fuel, checksum
          FROM queue ORDER BY event, bot",
     )?;
     let mut rows = statement.query(())?;
+    let mut received = connection.prepare("SELECT received_ms FROM events WHERE seq = ?1")?;
     let mut unfit = Vec::new();
     while let Some(row) = rows.next()? {
         let found = QueueRow::read(row).and_then(|found| Some((found.bot.parse::<BotName>().ok()?, found)));
@@ -56,8 +56,8 @@ pub(super) fn queue(connection: &Connection, queue: &Queue, last_end: LastEnd, n
         if found.state != inbox::state::WAITING {
             continue;
         }
-        // The event's own row is read where it is claimed; if it is bad, no more is lost here than a measurement.
-        let since = row.get::<_, Option<i64>>(12).ok().flatten();
+        // The event's own row is judged where it is claimed; if it cannot be read, no more is lost here than a measurement.
+        let since: Option<i64> = received.query_one([found.event], |row| row.get(0)).ok();
         let queued = Queued {
             since: since.map_or(now, |since| Timestamp::from_millis(from_column(since))),
             seq: from_column(found.event),
@@ -91,7 +91,7 @@ pub(super) fn outbox(
         };
         if found.state == outbox::state::PERHAPS_SENT && on_uncertain == OnUncertain::Drop {
             uncertain.push(found.id);
-        } else if let Some(entry) = entry(&found, body.len()) {
+        } else if let Some(entry) = entry(connection, &found, body.len())? {
             outbox.push(entry, found.due_ms.map(|due| not_after(due, now, SEND_WAIT_MAX)));
         }
     }
@@ -112,12 +112,15 @@ pub(super) fn outbox(
 }
 
 /// Returns the entry of a row. None where its names are none: the checksum fits, so another host wrote them.
-pub(super) fn entry(row: &SendRow, bytes: usize) -> Option<Entry> {
+pub(super) fn entry(connection: &Connection, row: &SendRow, bytes: usize) -> rusqlite::Result<Option<Entry>> {
     let moment = |ms: i64| Timestamp::from_millis(from_column(ms));
-    Some(Entry {
+    let (Ok(bot), Ok(via)) = (row.bot.parse(), row.connector.parse::<ConnectorKey>()) else { return Ok(None) };
+    let event = row.event.map(|seq| story::event_id(connection, seq)).transpose()?.flatten();
+    Ok(Some(Entry {
         id: from_column(row.id),
-        bot: row.bot.parse().ok()?,
-        via: row.connector.parse::<ConnectorKey>().ok()?,
+        bot,
+        via,
+        event,
         ticket: row.ticket.map(|ticket| Ticket(from_column(ticket))),
         expires_at: row.expires_ms.map(moment),
         committed_at: moment(row.committed_ms),
@@ -126,7 +129,7 @@ pub(super) fn entry(row: &SendRow, bytes: usize) -> Option<Entry> {
         lane: LaneId { key: LaneKey::from_text(&row.lane), priority: super::priority(row.priority) },
         action: None,
         bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-    })
+    }))
 }
 
 #[cfg(test)]

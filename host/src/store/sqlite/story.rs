@@ -247,7 +247,8 @@ fn sends_of(connection: &Connection, seq: i64, id: EventId) -> rusqlite::Result<
     Ok(sends)
 }
 
-fn event_id(connection: &Connection, seq: i64) -> rusqlite::Result<Option<EventId>> {
+/// Returns the id of the event at this place; none where it is gone.
+pub(super) fn event_id(connection: &Connection, seq: i64) -> rusqlite::Result<Option<EventId>> {
     let mut statement = connection.prepare_cached("SELECT id FROM events WHERE seq = ?1")?;
     let id: Option<Vec<u8>> = statement.query_one([seq], |row| row.get(0)).optional()?;
     Ok(id.and_then(|id| id.try_into().ok()).map(EventId::from_bytes))

@@ -220,6 +220,18 @@ fn of_too_many_the_worst_are_shown_and_the_rest_is_counted_with_bounded_memory()
 }
 
 #[test]
+fn what_is_up_is_shown_before_any_number_of_those_that_are_over() {
+    let mut bench = Bench::new(rules());
+    for number in 0..2_000 {
+        bench.fire(&format!("c{number}"), Severity::Critical);
+        bench.hear(alert(&format!("c{number}"), Severity::Critical), Turn::Resolved { by: None });
+    }
+    bench.fire("up", Severity::Info);
+    bench.pass(HOUR);
+    assert_eq!(bench.said()[0][0], ("fired", "up".to_owned(), 1));
+}
+
+#[test]
 fn f088_a_storm_of_a_hundred_thousand_turns_is_a_few_notices_and_one_recovery_each() {
     let mut bench = Bench::new(rules());
     for turn in 0..100_000u32 {

@@ -1,4 +1,7 @@
+use std::path::Path;
+
 use super::*;
+use crate::document::{Document, Variables};
 
 fn read(text: &str) -> Result<RuleConfig, String> {
     let table = toml::Deserializer::parse(text).unwrap();
@@ -86,4 +89,22 @@ fn it_says_which_channels_there_must_be() {
     let config = read("actions = [\"notify:b\", \"restart\", \"notify:a\"]").unwrap();
     assert_eq!(config.notify(), ["a".parse().unwrap(), "b".parse().unwrap()]);
     assert_eq!(RuleConfig::default().notify(), []);
+}
+
+#[test]
+fn a_mistake_is_shown_where_it_is_written() {
+    let shown = |text: &str| {
+        let variables = Variables::of_process();
+        let document = Document::parse(text, Path::new("config.toml"), &variables, |_, _, _| false).unwrap();
+        document.read::<RuleConfig>().map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        shown("for = \"30s\"\nmetric = \"1 + rat(m[5m])\"").unwrap_err(),
+        "config.toml:2:10: `metric`: column 5 of the expression: there is no function `rat`; did you mean `rate`?"
+    );
+    assert!(shown("op = \">>\"").unwrap_err().starts_with("config.toml:1:6: "));
+    assert!(shown("thresold = 5").unwrap_err().contains("did you mean `threshold`?"));
+    let good = "metric = \"m\"\nop = \"<=\"\nthreshold = 0.5\nclear = \"60%\"\nfor = \"1m\"\nseverity = \"critical\"\n\
+                cooldown = \"0s\"\nmessage = \"{value}\"\nactions = [\"notify:a\"]\nenabled = false";
+    assert_eq!(shown(good).unwrap().check(&"x".parse().unwrap()), Ok(()));
 }

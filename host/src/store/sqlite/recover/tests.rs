@@ -64,6 +64,21 @@ async fn settle(store: &Store, claimed: Option<&Claimed>) -> Result<Settled, Sto
     store.settle(Settlement { bot: &bot, done, effects, state_bytes_max: 9, reply_by: None, now: NOW }).await
 }
 
+#[tokio::test]
+async fn what_waited_before_has_waited_since_it_was_received() {
+    let (directory, fate) = closed().await;
+    let since = || {
+        let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
+        let survey = store.queue().survey();
+        survey.bots.iter().map(|(bot, backlog)| (bot.clone(), backlog.oldest)).collect::<Vec<_>>()
+    };
+    assert_eq!(since(), [(echo(), Some(NOW))]);
+    // Where the event itself is gone, it is one that begins to wait.
+    fate.execute_batch("PRAGMA foreign_keys = OFF; DELETE FROM events").unwrap();
+    let [(_, Some(oldest))] = &since()[..] else { panic!("it waits") };
+    assert!(*oldest > NOW);
+}
+
 /// Every bit of a value that differs in one bit only and that the column's type allows, and nothing at all where it may be so.
 fn flipped(value: &Value) -> Vec<Value> {
     match value {
