@@ -20,6 +20,7 @@ mod history;
 mod incidents;
 mod letters;
 mod listen;
+mod logs;
 mod operate;
 mod problem;
 mod query;
@@ -102,6 +103,8 @@ pub struct Sources {
     pub control: Control,
     /// For what is and was in force, and edits of it.
     pub editor: Editor,
+    /// For `/api/v1/logs`: the directory of the log files, where there are any.
+    pub logs: Option<PathBuf>,
     /// Whether the host takes events.
     pub is_ready: watch::Receiver<bool>,
 }
@@ -278,7 +281,7 @@ impl Listeners {
     /// Serves until cancelled and every connection has ended.
     async fn serve(self, token: TokenHandle, sources: Sources, cancel: CancellationToken) {
         let connections = TaskTracker::new();
-        let (api, patience) = (Arc::new(Api::new(sources)), Patience::default());
+        let (api, patience) = (Arc::new(Api::new(sources, cancel.clone())), Patience::default());
         let server = Server { api, connections: connections.clone(), cancel, patience };
         let by_socket = server.clone().run(Listener::Unix(self.unix), Door::Socket);
         let by_tcp = async {

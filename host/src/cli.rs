@@ -64,6 +64,7 @@ verbs! {
     describe::Describe,
     errors::Errors,
     faults::Faults,
+    logs::Logs,
     reset::Reset,
     reload::Reload,
     dlq::Dlq,

@@ -17,7 +17,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +41,7 @@ pub use self::claims::Claims;
 pub use self::follow::{Follower, Reading};
 pub(crate) use self::load::{Form, literal_secrets};
 pub use crate::document::{ConfigError, FILE_BYTES_MAX, Mistake, Place, Placed, Variables};
+pub use crate::logs::{FileFormat, LogLevel, LogLevelError, LogsConfig, StderrFormat};
 
 /// The largest component that is looked at, whatever the limits say.
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
@@ -84,6 +84,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns where the log files are, if there are any.
+    pub fn logs_dir(&self) -> Option<PathBuf> {
+        let by_default = || self.host.data_dir.join("logs");
+        self.logs.files.then(|| self.logs.dir.clone().unwrap_or_else(by_default))
+    }
+
     /// Returns how to watch the bots' directory. Its cap on components is the largest that any limit can have; the limit of
     /// each bot is kept where its component is loaded.
     pub fn watcher(&self) -> WatcherConfig {
@@ -270,85 +276,6 @@ impl Default for OutboxConfig {
             on_uncertain: OnUncertain::Retry,
             order: Order::Priority,
         }
-    }
-}
-
-/// `[logs]`: what the host says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogsConfig {
-    /// What is worth a line. Default: `info`.
-    pub level: LogLevel,
-    /// How lines are written to the standard error stream. Default: as text.
-    pub stderr: StderrFormat,
-}
-
-/// How lines are written to the standard error stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StderrFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-    /// Not at all.
-    Off,
-}
-
-/// Which log lines are written: a level, and levels for parts of the program, as in `info,bothost::connector=debug`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLevel(String);
-
-/// Why a text is no [`LogLevel`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no level in `{0}`: write error, warn, info, debug, trace or off, or such as \"info,bothost::connector=debug\""
-)]
-pub struct LogLevelError(String);
-
-impl LogLevel {
-    /// Returns the directives, which `tracing_subscriber::EnvFilter` takes as they are.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for LogLevel {
-    fn default() -> Self {
-        Self("info".to_owned())
-    }
-}
-
-impl FromStr for LogLevel {
-    type Err = LogLevelError;
-
-    /// Stricter than `EnvFilter`, which takes a misspelt level for the name of a part and then writes nothing else.
-    fn from_str(text: &str) -> Result<Self, LogLevelError> {
-        let is_level = |word: &str| matches!(word, "error" | "warn" | "info" | "debug" | "trace" | "off");
-        let is_part = |part: &str| {
-            !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "_:-".contains(letter))
-        };
-        let is_directive = |directive: &str| match directive.split_once('=') {
-            Some((part, level)) => is_part(part) && is_level(level),
-            None => is_level(directive),
-        };
-        match text.split(',').find(|directive| !is_directive(directive)) {
-            None => Ok(Self(text.to_owned())),
-            Some(directive) => Err(LogLevelError(directive.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for LogLevel {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -226,6 +226,7 @@ impl Host {
                 history: history.clone(),
                 control: control.clone(),
                 editor: admin::editor(archive, &*config.path, control.clone()),
+                logs: config.logs_dir(),
                 is_ready,
             },
         )

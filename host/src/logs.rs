@@ -1,15 +1,33 @@
-//! Log lines on standard error: one event, one line, whatever its texts contain. Writing never blocks who logs: a line
-//! goes into a bounded queue that a thread empties, and what does not fit is counted.
+//! The host's log: one event, one line, whatever its texts contain, on standard error and in files. Writing never blocks who logs: a
+//! line goes into a bounded queue that a thread empties, one for standard error and one for the files, and what does not fit is
+//! counted.
 //!
-//! Spans are not shown; a line carries its own fields. The log of one bot is in `logs/bot.rs`.
+//! ```text
+//! event ─► line ─┬─► queue ─► thread ─► standard error
+//!                └─► queue ─► thread ─► host.log, error.log, alerts.log, performance.log, bots/NAME.log
+//!                                         └─► thread that packs what was rotated and removes what is too much
+//! ```
+//!
+//! Spans are not shown; a line carries its own fields. The log of one bot is in `logs/bot.rs`, reading in `tail` and `follow`.
 
 mod bot;
+mod config;
+mod directory;
+mod files;
+pub mod follow;
 mod format;
+pub mod line;
+mod name;
+mod pack;
 mod queue;
+mod roll;
+mod stream;
+pub mod tail;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -19,8 +37,14 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 pub use self::bot::{BotLog, Stream, StreamWriter};
+pub use self::config::{FileFormat, LogLevel, LogLevelError, LogsConfig, StderrFormat};
+use self::files::Files;
 use self::format::Lines;
+pub use self::name::{LogFile, NoLogFile};
+use self::name::{PERFORMANCE, Places};
+use self::pack::{Packer, Shared};
 use self::queue::Queue;
+pub use self::roll::Rules;
 
 /// How long the end of the process waits for the lines that are still queued.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -61,30 +85,68 @@ pub enum InitError {
     Thread(#[source] io::Error),
 }
 
-/// The running log. Dropped, it writes what is queued, for at most a second; later lines are lost.
+/// Where log files are and what is in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesSetup {
+    /// The directory. It is made where it is not there.
+    pub dir: PathBuf,
+    /// How lines are written.
+    pub format: FileFormat,
+    /// How much is written to one file, and how much is kept.
+    pub rules: Rules,
+}
+
+/// The running log. Dropped, it writes what is queued, for at most a second each for standard error and for the files; later lines
+/// are lost.
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
 pub struct Guard {
-    queue: Option<Arc<Queue>>,
+    stderr: Option<Arc<Queue<()>>>,
+    files: Option<(Arc<Queue<Places>>, Arc<Shared>)>,
     lost: Arc<AtomicU64>,
     filter: FilterHandle,
 }
 
 impl Guard {
-    /// Returns the number of lines that were not written, which goes on counting.
+    /// Returns the number of lines that were not written where they should be, which goes on counting. One that is missing in two
+    /// places counts twice.
     pub fn lost_lines(&self) -> Arc<AtomicU64> {
         self.lost.clone()
+    }
+
+    /// Returns the bytes of all log files, packed ones included, as they were added up last, with what was written since. 0 where
+    /// there are none.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.as_ref().map_or(0, |(_, shared)| shared.bytes())
     }
 
     /// Returns the handle that changes which lines are written.
     pub fn filter(&self) -> FilterHandle {
         self.filter.clone()
     }
+
+    /// Puts other rules in force for the files, if there are any, within a minute at most.
+    pub fn set_rules(&self, rules: Rules) {
+        if let Some((_, shared)) = &self.files {
+            shared.rules.store(Arc::new(rules));
+        }
+    }
+
+    /// Has every file opened anew with its next line, or within a second. For those who rotate logs in the host's stead: what they
+    /// renamed or removed is noticed anyhow.
+    pub fn reopen(&self) {
+        if let Some((_, shared)) = &self.files {
+            shared.reopen();
+        }
+    }
 }
 
 /// Changes which lines of a running log are written. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct FilterHandle(reload::Handle<EnvFilter, Registry>);
+pub struct FilterHandle {
+    handle: reload::Handle<EnvFilter, Registry>,
+    has_files: bool,
+}
 
 impl FilterHandle {
     /// Puts another filter in force, for every line from now on. What a filter leaves out everywhere is decided once for each
@@ -95,26 +157,31 @@ impl FilterHandle {
     /// [`InitError::Filter`]: the filter before stays. Nothing happens where the log has ended.
     pub fn set(&self, filter: &str) -> Result<(), InitError> {
         // It fails only where the subscriber is gone, and nobody logs any more.
-        let _ = self.0.reload(parse(filter)?);
+        let _ = self.handle.reload(parse(filter, self.has_files)?);
         Ok(())
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(queue) = &self.queue {
-            queue.close(FLUSH_TIMEOUT);
+        if let Some((files, _)) = &self.files {
+            files.close(FLUSH_TIMEOUT);
+        }
+        // Last, because the files may have something to say of themselves.
+        if let Some(stderr) = &self.stderr {
+            stderr.close(FLUSH_TIMEOUT);
         }
     }
 }
 
-/// Makes standard error the log of this process. `filter` is a level, or a list such as `info,bot=debug`.
+/// Makes standard error the log of this process, and the files, if any are given. `filter` is a level, or a list such as
+/// `info,bot=debug`. A file that cannot be written is no error: it is said on standard error, and tried again.
 ///
 /// # Errors
 ///
 /// See [`InitError`]. Nothing is installed then.
-pub fn init(filter: &str, format: Format) -> Result<Guard, InitError> {
-    let (subscriber, guard) = to_writer(filter, format, io::stderr())?;
+pub fn init(filter: &str, format: Format, files: Option<FilesSetup>) -> Result<Guard, InitError> {
+    let (subscriber, guard) = to_writer_and_files(filter, format, io::stderr(), files)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
     Ok(guard)
 }
@@ -129,22 +196,60 @@ pub fn to_writer<W: io::Write + Send + 'static>(
     format: Format,
     writer: W,
 ) -> Result<(impl Subscriber + Send + Sync + use<W>, Guard), InitError> {
-    let (filter, handle) = reload::Layer::new(parse(filter)?);
+    to_writer_and_files(filter, format, writer, None)
+}
+
+/// Returns a log that goes to `writer` and to files, for the caller to install.
+///
+/// # Errors
+///
+/// As for [`init`].
+pub fn to_writer_and_files<W: io::Write + Send + 'static>(
+    filter: &str,
+    format: Format,
+    writer: W,
+    files: Option<FilesSetup>,
+) -> Result<(impl Subscriber + Send + Sync + use<W>, Guard), InitError> {
+    let has_files = files.is_some();
+    let (filter, handle) = reload::Layer::new(parse(filter, has_files)?);
     let lost = Arc::new(AtomicU64::new(0));
-    let queue = match format {
+    let stderr = match format {
         Format::Off => None,
         Format::Text | Format::Json => {
-            let report = move |dropped| format::report(format, dropped);
-            Some(Queue::start(writer, report, lost.clone()).map_err(InitError::Thread)?)
+            let stream = stream::Stream { writer, format };
+            Some((format, Queue::start("logs", stream, lost.clone()).map_err(InitError::Thread)?))
         }
     };
-    let lines = queue.clone().map(|queue| Lines::new(format, queue));
-    let guard = Guard { queue, lost, filter: FilterHandle(handle) };
+    let files = files.map(|setup| start_files(setup, stderr.clone(), &lost)).transpose()?;
+    let guard = Guard {
+        stderr: stderr.as_ref().map(|(_, queue)| queue.clone()),
+        files: files.as_ref().map(|(_, queue, shared)| (queue.clone(), shared.clone())),
+        lost,
+        filter: FilterHandle { handle, has_files },
+    };
+    let lines = Lines { stderr, files: files.map(|(format, queue, _)| (format, queue)) };
     Ok((tracing_subscriber::registry().with(filter).with(lines), guard))
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, InitError> {
-    EnvFilter::try_new(filter).map_err(|source| InitError::Filter { filter: escape(filter).into_owned(), source })
+type Started = (Format, Arc<Queue<Places>>, Arc<Shared>);
+
+fn start_files(
+    setup: FilesSetup,
+    stderr: Option<(Format, Arc<Queue<()>>)>,
+    lost: &Arc<AtomicU64>,
+) -> Result<Started, InitError> {
+    let (format, shared) = (setup.format.into(), Shared::new(setup.dir, setup.rules));
+    let packer = Packer::start(&shared).map_err(InitError::Thread)?;
+    let files = Files::new(shared.clone(), packer, format, stderr);
+    let queue = Queue::start("log-files", files, lost.clone()).map_err(InitError::Thread)?;
+    Ok((format, queue, shared))
+}
+
+fn parse(filter: &str, has_files: bool) -> Result<EnvFilter, InitError> {
+    // What is measured has a file of its own, which a level for what people read does not concern, unless it says so.
+    let is_left_alone = !has_files || filter == "off" || filter.contains(&format!("{PERFORMANCE}="));
+    let whole = if is_left_alone { Cow::Borrowed(filter) } else { format!("{filter},{PERFORMANCE}=info").into() };
+    EnvFilter::try_new(whole).map_err(|source| InitError::Filter { filter: escape(filter).into_owned(), source })
 }
 
 /// Returns the text with every character escaped that could end a line, steer a terminal, or show text in another order

@@ -130,6 +130,7 @@ fn sources(dir: &Path) -> (Sources, watch::Sender<bool>) {
         store,
         history: History::new(Observations::absent()),
         control: Control::ended(),
+        logs: Some(dir.join("logs")),
         is_ready: is_ready_receiver,
     };
     (sources, is_ready)

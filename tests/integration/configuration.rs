@@ -92,6 +92,7 @@ impl Rig {
             history: History::new(Observations::absent()),
             control: Control::ended(),
             editor,
+            logs: None,
             is_ready: watch::channel(true).1,
         };
         let socket = data.join(ADMIN_SOCKET);

@@ -19,6 +19,7 @@ mod fairness;
 mod faults;
 mod history;
 mod lifecycle;
+mod log_files;
 mod measured;
 mod neighbours;
 mod notices;

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::auth::Caller;
 use super::health::{Facts, Health, Verdict};
@@ -18,7 +19,7 @@ use super::queue::QueueView;
 use super::records::Records;
 use super::route::Route;
 use super::{
-    Sources, alerts, configuration, degraded, errors, figures, history, incidents, letters, operate, sends, story,
+    Sources, alerts, configuration, degraded, errors, figures, history, incidents, letters, logs, operate, sends, story,
 };
 use crate::bot::phase::{BotStatus, Phase};
 use crate::connector::{Link, Status};
@@ -126,6 +127,7 @@ impl<'a> ConnectorView<'a> {
 pub(super) struct Api {
     sources: Sources,
     records: Records,
+    logs: logs::Logs,
     started: Instant,
     rendering: Mutex<Option<Rendering>>,
 }
@@ -137,9 +139,11 @@ struct Rendering {
 }
 
 impl Api {
-    pub(super) fn new(sources: Sources) -> Self {
+    /// `stopping` ends what would go on for ever.
+    pub(super) fn new(sources: Sources, stopping: CancellationToken) -> Self {
         let records = Records::new(sources.store.clone());
-        Self { sources, records, started: Instant::now(), rendering: Mutex::new(None) }
+        let logs = logs::Logs::new(sources.logs.clone(), stopping);
+        Self { sources, records, logs, started: Instant::now(), rendering: Mutex::new(None) }
     }
 
     /// Answers a request that may be served.
@@ -185,6 +189,7 @@ impl Api {
             Route::MetricsHistory => history::metrics(&self.records, &self.sources.history, &query).await,
             Route::MetricsNames => history::names(&self.records, &self.sources.history).await,
             Route::Report => history::report(&self.records, &self.sources.history, &query).await,
+            Route::Logs => self.logs.answer(&query).await,
             Route::Queue => Ok(json(StatusCode::OK, &QueueView::from(self.records.store().queue()))),
             Route::Event(id) => story::one(&self.records, id).await,
             Route::DeadLetters => letters::list(&self.records, &query).await,

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use serde::Serialize;
 
-/// An answer. Bodies are whole: none is larger than one rendering of the metrics.
-pub(super) type Answer = Response<Full<Bytes>>;
+use super::logs::Follow;
+
+/// An answer. Bodies are whole, none larger than one rendering of the metrics; but for log lines that are followed.
+pub(super) type Answer = Response<Either<Full<Bytes>, Follow>>;
 
 /// Why a request was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +128,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
 
 /// Returns an answer that nobody stores and no browser guesses about.
 pub(super) fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(Either::Left(Full::new(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

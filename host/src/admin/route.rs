@@ -19,6 +19,7 @@
 //! GET /api/v1/metrics/history?name=&since=&until=&step=&bot=&connector=    what series said
 //! GET /api/v1/metrics/names                       the names of series
 //! GET /api/v1/report?window=&bot=                 how everything fared lately
+//! GET /api/v1/logs?bot=&file=&level=&since=&lines=&follow=     log lines; followed, as server-sent events
 //! GET /api/v1/queue                               how many events wait
 //! GET /api/v1/events/EVENT                        everything that is known of an event
 //! GET /api/v1/dead-letters?bot=&limit=            events that a bot could not handle
@@ -74,6 +75,7 @@ pub(super) enum Route {
     MetricsHistory,
     MetricsNames,
     Report,
+    Logs,
     Queue,
     Event(EventId),
     DeadLetters,
@@ -157,6 +159,7 @@ impl Route {
                     ["metrics", "history"] => Self::MetricsHistory,
                     ["metrics", "names"] => Self::MetricsNames,
                     ["report"] => Self::Report,
+                    ["logs"] => Self::Logs,
                     ["queue"] => Self::Queue,
                     ["events", id] => Self::Event(event(id)?),
                     ["dead-letters"] => Self::DeadLetters,
@@ -204,6 +207,7 @@ impl Route {
             Self::MetricsHistory => Some(&["name", "since", "until", "step", "bot", "connector"]),
             Self::MetricsNames => Some(&[]),
             Self::Report => Some(&["window", "bot"]),
+            Self::Logs => Some(&["bot", "file", "level", "since", "lines", "follow"]),
             Self::Reload => Some(&["dry_run"]),
             Self::BotVerb(..) => Some(&[]),
             Self::Set => Some(&["key", "value", "author", "reason"]),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -50,11 +50,42 @@ pub(super) struct Patience {
     life: Duration,
     /// How long a connection whose life is over, or a host that stops, waits for answers that are on their way.
     grace: Duration,
+    /// How long one who follows something may take nothing of it; to one who takes it the life does not apply.
+    stuck: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { life: Duration::from_secs(60), grace: Duration::from_secs(1) }
+        let minute = Duration::from_secs(60);
+        Self { life: minute, grace: Duration::from_secs(1), stuck: minute }
+    }
+}
+
+/// What the host is at work on for a connection.
+#[derive(Debug, Clone)]
+enum Work {
+    Nothing,
+    Answering,
+    /// An answer without an end. Changes with every piece that is taken of it, and closes with it.
+    Following(watch::Receiver<()>),
+}
+
+impl Work {
+    /// Waits until the host owes the client nothing more. Cancel safe.
+    async fn done(mut work: watch::Receiver<Self>, stuck: Duration) {
+        loop {
+            let now = work.borrow_and_update().clone();
+            match now {
+                Self::Nothing => return,
+                // An error: whoever answers is gone.
+                Self::Answering if work.changed().await.is_err() => return,
+                Self::Answering => {}
+                Self::Following(mut taken) => {
+                    while let Ok(Ok(())) = tokio::time::timeout(stuck, taken.changed()).await {}
+                    return;
+                }
+            }
+        }
     }
 }
 
@@ -100,11 +131,14 @@ impl Server {
     }
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, door: &Door) {
-        let (say_working, mut is_working) = watch::channel(false);
+        let (say_work, work) = watch::channel(Work::Nothing);
         let service = service_fn(async |request| {
-            say_working.send_replace(true);
+            say_work.send_replace(Work::Answering);
             let answer = answer(&self.api, door, request).await;
-            say_working.send_replace(false);
+            say_work.send_replace(match answer.body() {
+                Either::Left(_) => Work::Nothing,
+                Either::Right(follow) => Work::Following(follow.taken()),
+            });
             Ok::<_, Infallible>(answer)
         });
         let connection = http1::Builder::new()
@@ -123,8 +157,7 @@ impl Server {
         connection.as_mut().graceful_shutdown();
         // Only what waits for the client is cut: a reload takes as long as its bots take to compile.
         let over = async {
-            let answered = is_working.wait_for(|is_working| !is_working);
-            let _ = self.cancel.run_until_cancelled(answered).await;
+            let _ = self.cancel.run_until_cancelled(Work::done(work, self.patience.stuck)).await;
             tokio::time::sleep(self.patience.grace).await;
         };
         tokio::select! {
@@ -198,7 +231,8 @@ mod tests {
     use crate::store::{Store, StoreOptions};
     use crate::supervisor::{Control, ReloadReport};
 
-    const PATIENCE: Patience = Patience { life: Duration::from_millis(10), grace: Duration::from_millis(10) };
+    const PATIENCE: Patience =
+        Patience { life: Duration::from_millis(10), grace: Duration::from_millis(10), stuck: Duration::from_secs(30) };
     /// Longer than a connection lives.
     const LONG: Duration = Duration::from_millis(300);
 
@@ -216,10 +250,11 @@ mod tests {
             history: History::new(Observations::absent()),
             editor: crate::admin::editor(archive, dir.join("config.toml"), control.clone()),
             control,
+            logs: Some(dir.join("logs")),
             is_ready: watch::channel(true).1,
         };
         let (connections, cancel) = (TaskTracker::new(), CancellationToken::new());
-        Server { api: Arc::new(Api::new(sources)), connections, cancel, patience: PATIENCE }
+        Server { api: Arc::new(Api::new(sources, cancel.clone())), connections, cancel, patience: PATIENCE }
     }
 
     #[tokio::test]
@@ -250,6 +285,41 @@ mod tests {
         let (mut client, stream) = tokio::io::duplex(64);
         // Asks, and never reads the answer.
         client.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        server.serve(stream, &Door::Socket).await;
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn who_follows_log_lines_outlives_the_connections_life_until_it_takes_nothing_or_the_host_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("logs")).unwrap();
+        let path = dir.path().join("logs/host.log");
+        std::fs::write(&path, "first\n").unwrap();
+        let server = server(dir.path(), Control::ended());
+        let request = b"GET /api/v1/logs?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+        let (mut client, stream) = tokio::io::duplex(1 << 10);
+        client.write_all(request).await.unwrap();
+        let reads = async {
+            let (mut heard, mut piece) = (String::new(), [0; 256]);
+            while !heard.contains("second") {
+                let count = client.read(&mut piece).await.unwrap();
+                assert!(count > 0, "it has ended: {heard}");
+                heard.push_str(std::str::from_utf8(&piece[..count]).unwrap());
+                if heard.contains("first") && std::fs::read(&path).unwrap() == b"first\n" {
+                    tokio::time::sleep(LONG).await;
+                    std::fs::write(&path, "first\nsecond\n").unwrap();
+                }
+            }
+            server.cancel.cancel();
+        };
+        tokio::join!(server.serve(stream, &Door::Socket), reads);
+
+        let impatient = Patience { stuck: Duration::from_millis(10), ..PATIENCE };
+        let server = Server { cancel: CancellationToken::new(), patience: impatient, ..server };
+        let (mut client, stream) = tokio::io::duplex(64);
+        client.write_all(&request[..]).await.unwrap();
+        // Returns although the client is there and reads nothing.
         server.serve(stream, &Door::Socket).await;
         drop(client);
     }

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use bothost::config::{Config, StderrFormat};
+use bothost::config::Config;
 use bothost::failpoint;
 use bothost::generation::{self, Boot, Fallback};
 use bothost::host::{self, Drained, Host, HostOptions};
-use bothost::logs;
+use bothost::logs::{self, FilesSetup};
 use bothost::systemd;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,17 +26,14 @@ impl Run {
         failpoint::check().context("cannot crash as asked")?;
         let Boot { config, fallback } = generation::boot(&self.config)?;
         warn(&config.warnings);
-        let format = match config.logs.stderr {
-            StderrFormat::Text => logs::Format::Text,
-            StderrFormat::Json => logs::Format::Json,
-            StderrFormat::Off => logs::Format::Off,
-        };
+        let format = config.logs.stderr.into();
         if let Some(fallback) = fallback.as_ref().filter(|_| format == logs::Format::Off) {
             // This much is said even so.
             complain(&fallback.error);
             complain(format_args!("generation {} of the configuration is in force instead", fallback.generation));
         }
-        let log = logs::init(config.logs.level.as_str(), format).context("cannot set up the log")?;
+        let files = config.logs_dir().map(|dir| FilesSetup { dir, format: config.logs.format, rules: config.logs.rules() });
+        let log = logs::init(config.logs.level.as_str(), format, files).context("cannot set up the log")?;
         let runtime = host::runtime().context("cannot start the runtime")?;
         let outcome = runtime.block_on(serve(config, fallback, &log));
         // Calls that outlived the drain timeout end here; their threads are not waited for.
@@ -67,6 +64,7 @@ async fn serve(config: Config, fallback: Option<Fallback>, log: &logs::Guard) ->
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             () = host.connectors_ended() => tracing::info!("every connector has ended: stopping"),
             _ = hangup.recv(), if reloading.is_none() => {
+                log.reopen();
                 reloading = Some(Box::pin(reload(&host)));
                 continue;
             }
@@ -75,8 +73,9 @@ async fn serve(config: Config, fallback: Option<Fallback>, log: &logs::Guard) ->
                 continue;
             }
             Ok(()) = config.changed() => {
-                let level = config.borrow_and_update().logs.level.clone();
-                if let Err(error) = log.filter().set(level.as_str()) {
+                let logs = config.borrow_and_update().logs.clone();
+                log.set_rules(logs.rules());
+                if let Err(error) = log.filter().set(logs.level.as_str()) {
                     tracing::error!(%error, "the log's level stays as it is");
                 }
                 continue;

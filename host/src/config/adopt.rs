@@ -118,8 +118,32 @@ impl Kept {
     }
 
     fn logs(&mut self, now: &LogsConfig, next: LogsConfig) -> LogsConfig {
-        let LogsConfig { level, stderr } = next;
-        LogsConfig { level, stderr: self.keep("[logs] stderr", &now.stderr, stderr, word) }
+        let LogsConfig {
+            level,
+            stderr,
+            files,
+            dir,
+            format,
+            max_file,
+            rotate_every,
+            keep_days,
+            keep_files,
+            max_total,
+            compress,
+        } = next;
+        LogsConfig {
+            level,
+            stderr: self.keep("[logs] stderr", &now.stderr, stderr, word),
+            files: self.keep("[logs] files", &now.files, files, bool::to_string),
+            dir: self.keep("[logs] dir", &now.dir, dir, |dir| dir.as_deref().map_or_else(not_set, path)),
+            format: self.keep("[logs] format", &now.format, format, word),
+            max_file,
+            rotate_every,
+            keep_days,
+            keep_files,
+            max_total,
+            compress,
+        }
     }
 
     fn telemetry(&mut self, now: &TelemetryConfig, next: TelemetryConfig) -> TelemetryConfig {

@@ -104,6 +104,8 @@ impl Config {
         host.bots_dir = document.directory().join(&host.bots_dir);
         let mut alerts = root.alerts.into_config();
         alerts.channels.values_mut().for_each(|channel| channel.resolve_paths(document.directory()));
+        let mut logs = root.logs;
+        logs.dir = logs.dir.map(|dir| document.directory().join(dir));
         let config = Self {
             path: path.to_owned(),
             text: text.into(),
@@ -115,7 +117,7 @@ impl Config {
             outbox: root.outbox,
             connectors: placed(&document, root.connectors),
             bots,
-            logs: root.logs,
+            logs,
             alerts,
             vitals: root.vitals,
             telemetry: root.telemetry,

@@ -9,7 +9,6 @@ const CONNECTORS: [&str; 6] = ["webhook", "discord", "qq", "matrix", "slack", "i
 pub(super) fn in_config(path: &[&str], kind: Option<&str>, name: &str) -> bool {
     match path {
         [] => name == "cluster",
-        ["logs"] => ["dir", "max_file", "keep_days", "max_total", "compress"].contains(&name),
         ["bots", _, path @ ..] => in_bot_file(path, kind, name),
         path => in_connectors(path, kind, name),
     }

@@ -1,5 +1,6 @@
 //! One event as one line, for people or for programs.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::bot::{FIELDS, TARGET};
+use super::name::{PERFORMANCE, Places};
 use super::queue::{Queue, Share};
 use super::{Format, escape, is_dangerous};
 use crate::clock::Timestamp;
@@ -17,55 +19,77 @@ use crate::clock::Timestamp;
 /// A field's value is cut to this many bytes: a platform's error page is no log line.
 const VALUE_BYTES_MAX: usize = 8 << 10;
 
-/// Turns events into lines and queues them.
+/// Turns events into lines and queues them, for standard error and for files; each by itself, so that neither waits for the other.
 #[derive(Debug)]
 pub(super) struct Lines {
-    format: Format,
-    queue: Arc<Queue>,
-}
-
-impl Lines {
-    pub(super) fn new(format: Format, queue: Arc<Queue>) -> Self {
-        Self { format, queue }
-    }
+    pub(super) stderr: Option<(Format, Arc<Queue<()>>)>,
+    pub(super) files: Option<(Format, Arc<Queue<Places>>)>,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let (level, target) = (*metadata.level(), metadata.target());
+        let stderr = self.stderr.as_ref().filter(|_| target != PERFORMANCE);
+        if stderr.is_none() && self.files.is_none() {
+            return;
+        }
         let mut record = Record::default();
         event.record(&mut record);
-        let metadata = event.metadata();
-        let (level, target) = (metadata.level().as_str(), metadata.target());
-        let line = record.into_line(self.format, Timestamp::now(), level, target);
-        self.queue.push(line, if target == TARGET { Share::Bots } else { Share::Host });
+        let time = Timestamp::now();
+        let share = if target == TARGET { Share::Bots } else { Share::Host };
+        let places = self.files.as_ref().map(|_| Places::of(target, level, record.bot.as_deref()));
+        let line = |record: Record, format| record.into_line(format, &time, level.as_str(), target);
+        match (stderr, self.files.as_ref().zip(places)) {
+            (Some((format, queue)), None) => queue.push(line(record, *format), (), share),
+            (None, Some(((format, queue), places))) => queue.push(line(record, *format), places, share),
+            (Some((of_stderr, stderr)), Some(((of_files, files), places))) => {
+                let (text, further) = if of_stderr == of_files {
+                    let text = line(record, *of_stderr);
+                    (text.clone(), text)
+                } else {
+                    (line(record.clone(), *of_stderr), line(record, *of_files))
+                };
+                stderr.push(text, (), share);
+                files.push(further, places, share);
+            }
+            (None, None) => {}
+        }
     }
 }
 
-/// Returns the line that tells how many lines had no room.
+/// Returns the line that tells how many lines are not there.
 pub(super) fn report(format: Format, dropped: u64) -> String {
-    let record = Record { message: format!("dropped {dropped} lines"), ..Record::default() };
-    record.into_line(format, Timestamp::now(), "WARN", "logs")
+    warning(format, format!("dropped {dropped} lines"))
+}
+
+/// Returns a line of the log's own about itself.
+pub(super) fn warning(format: Format, message: String) -> String {
+    let record = Record { message, ..Record::default() };
+    record.into_line(format, &Timestamp::now(), "WARN", "logs")
 }
 
 /// What an event carries.
-#[derive(Debug, Default)]
-struct Record {
-    bot: Option<String>,
-    message: String,
-    fields: Vec<(&'static str, Value)>,
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record {
+    pub(super) bot: Option<String>,
+    pub(super) message: String,
+    pub(super) fields: Vec<(Cow<'static, str>, Value)>,
 }
 
 impl Record {
-    fn into_line(self, format: Format, time: Timestamp, level: &str, target: &str) -> String {
-        match format {
+    fn into_line(self, format: Format, time: &dyn fmt::Display, level: &str, target: &str) -> String {
+        let mut line = match format {
             Format::Json => self.into_json(time, level, target),
             Format::Text | Format::Off => self.into_text(time, level, target),
-        }
+        };
+        line.push('\n');
+        line
     }
 
     /// `TIME LEVEL TARGET[BOT]: MESSAGE KEY=VALUE …`. All that a text of somebody else's could imitate stands before
     /// it.
-    fn into_text(self, time: Timestamp, level: &str, target: &str) -> String {
+    pub(super) fn into_text(self, time: &dyn fmt::Display, level: &str, target: &str) -> String {
         let mut line = format!("{time} {level:>5} {target}");
         if let Some(bot) = &self.bot {
             line.extend(["[", &escape(bot), "]"]);
@@ -77,11 +101,10 @@ impl Record {
                 value => push_pair(&mut line, key, value),
             }
         }
-        line.push('\n');
         line
     }
 
-    fn into_json(self, time: Timestamp, level: &str, target: &str) -> String {
+    fn into_json(self, time: &dyn fmt::Display, level: &str, target: &str) -> String {
         let mut object = Map::new();
         object.insert("time".to_owned(), time.to_string().into());
         object.insert("level".to_owned(), level.into());
@@ -92,16 +115,14 @@ impl Record {
             // A field of the host's may not take the place of what stands above.
             object.entry(key).or_insert(value);
         }
-        let mut line = escape_json(Value::Object(object).to_string());
-        line.push('\n');
-        line
+        escape_json(Value::Object(object).to_string())
     }
 
     fn add(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
             ("bot", Value::String(text)) => self.bot = Some(text),
-            (name, value) => self.fields.push((name, value)),
+            (name, value) => self.fields.push((name.into(), value)),
         }
     }
 }
@@ -185,7 +206,7 @@ fn push_pair(line: &mut String, key: &str, value: &Value) {
 }
 
 /// Returns JSON with those characters escaped too that its writer lets through. They stand in strings only.
-fn escape_json(json: String) -> String {
+pub(super) fn escape_json(json: String) -> String {
     if !json.contains(is_dangerous) {
         return json;
     }

@@ -2,15 +2,19 @@
 //! lock.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes that may be queued.
 const BYTES_MAX: usize = 4 << 20;
 /// Bytes that may be queued when a line of a bot comes: bots together cannot crowd out the host's own lines.
 const BYTES_MAX_FOR_BOTS: usize = BYTES_MAX / 2;
+/// The thread gives back the room of what it has written in pieces of so many bytes, so that it rarely takes the lock.
+const GIVEN_BACK_BYTES: usize = 64 << 10;
+/// How long a sink is left alone at most.
+const LEFT_ALONE: Duration = Duration::from_secs(1);
 
 /// Whose line it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +23,25 @@ pub(super) enum Share {
     Bots,
 }
 
-/// Lines on their way to the writer.
+/// Where lines end up. Called by one thread. Each call returns how many lines were lost by it.
+pub(super) trait Sink<D>: Send + 'static {
+    /// Takes a line, which ends with a newline; `to` is where it goes.
+    fn write(&mut self, line: &str, to: &D) -> u64;
+
+    /// Takes note of lines that had no room in the queue. They are counted already.
+    fn dropped(&mut self, lines: u64);
+
+    /// Writes what it has taken and not written yet: after each batch.
+    fn flush(&mut self) -> u64;
+
+    /// Does what is to be done now and then, about once a second.
+    fn look_after(&mut self) -> u64;
+}
+
+/// Lines on their way to a sink, each with where it goes there.
 #[derive(Debug)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct Queue<D> {
+    state: Mutex<State<D>>,
     /// Signalled when a line came or the queue was closed.
     filled: Condvar,
     /// Signalled when the writing thread ends.
@@ -31,9 +50,9 @@ pub(super) struct Queue {
     lost: Arc<AtomicU64>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    lines: VecDeque<String>,
+#[derive(Debug)]
+struct State<D> {
+    lines: VecDeque<(String, D)>,
     /// Of the lines here and of those that the thread is writing.
     bytes: usize,
     /// Lines without room since the thread last looked.
@@ -42,26 +61,23 @@ struct State {
     has_ended: bool,
 }
 
-impl Queue {
-    /// Starts a thread that writes to `writer` until the queue is closed; `report` makes the line that tells how many
-    /// lines had no room. The thread is not joined: a write that never returns would hold up the end of the process.
+impl<D: Send + 'static> Queue<D> {
+    /// Starts a thread that gives a sink what comes until the queue is closed. The thread is not joined: a write that never
+    /// returns would hold up the end of the process.
     ///
     /// # Errors
     ///
     /// The thread was not started.
-    pub(super) fn start(
-        writer: impl Write + Send + 'static,
-        report: impl Fn(u64) -> String + Send + 'static,
-        lost: Arc<AtomicU64>,
-    ) -> io::Result<Arc<Self>> {
-        let queue = Arc::new(Self { state: Mutex::default(), filled: Condvar::new(), ended: Condvar::new(), lost });
+    pub(super) fn start(name: &str, sink: impl Sink<D>, lost: Arc<AtomicU64>) -> io::Result<Arc<Self>> {
+        let state = State { lines: VecDeque::new(), bytes: 0, dropped: 0, is_closed: false, has_ended: false };
+        let queue = Arc::new(Self { state: Mutex::new(state), filled: Condvar::new(), ended: Condvar::new(), lost });
         let own = queue.clone();
-        std::thread::Builder::new().name("logs".to_owned()).spawn(move || own.write_all(writer, report))?;
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || own.write_all(sink))?;
         Ok(queue)
     }
 
     /// Queues a line, which ends with a newline, or counts it as lost.
-    pub(super) fn push(&self, line: String, share: Share) {
+    pub(super) fn push(&self, line: String, to: D, share: Share) {
         let bytes_max = match share {
             Share::Host => BYTES_MAX,
             Share::Bots => BYTES_MAX_FOR_BOTS,
@@ -70,11 +86,11 @@ impl Queue {
         if state.is_closed || state.bytes + line.len() > bytes_max {
             state.dropped += 1;
             drop(state);
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lose(1);
             return;
         }
         state.bytes += line.len();
-        state.lines.push_back(line);
+        state.lines.push_back((line, to));
         drop(state);
         self.filled.notify_one();
     }
@@ -88,40 +104,58 @@ impl Queue {
     }
 
     /// The thread: writes what comes until the queue is closed and empty.
-    fn write_all(&self, mut writer: impl Write, report: impl Fn(u64) -> String) {
+    fn write_all(&self, mut sink: impl Sink<D>) {
+        let mut looked_after = Instant::now();
         loop {
-            let mut state = self.lock();
-            state = self
+            let state = self.lock();
+            let (mut state, _) = self
                 .filled
-                .wait_while(state, |state| state.lines.is_empty() && !state.is_closed)
+                .wait_timeout_while(state, LEFT_ALONE, |state| state.lines.is_empty() && !state.is_closed)
                 .unwrap_or_else(PoisonError::into_inner);
-            if state.lines.is_empty() {
-                break;
-            }
             let lines = std::mem::take(&mut state.lines);
             let dropped = std::mem::take(&mut state.dropped);
+            let is_over = state.is_closed && lines.is_empty();
             drop(state);
-            self.write_batch(&mut writer, lines);
-            if dropped > 0 {
-                // It is of the lost already.
-                drop(writer.write_all(report(dropped).as_bytes()));
+            if !lines.is_empty() || dropped > 0 {
+                self.write_batch(&mut sink, lines, dropped);
             }
-            drop(writer.flush());
+            if is_over {
+                break;
+            }
+            if looked_after.elapsed() >= LEFT_ALONE {
+                self.lose(sink.look_after());
+                looked_after = Instant::now();
+            }
         }
+        // What it holds is done with before anybody hears that the thread has ended.
+        drop(sink);
         self.lock().has_ended = true;
         self.ended.notify_all();
     }
 
-    fn write_batch(&self, writer: &mut impl Write, lines: VecDeque<String>) {
-        for line in lines {
-            if writer.write_all(line.as_bytes()).is_err() {
-                self.lost.fetch_add(1, Ordering::Relaxed);
+    fn write_batch(&self, sink: &mut impl Sink<D>, lines: VecDeque<(String, D)>, dropped: u64) {
+        let mut written = 0;
+        for (line, to) in lines {
+            self.lose(sink.write(&line, &to));
+            written += line.len();
+            if written >= GIVEN_BACK_BYTES {
+                self.lock().bytes -= std::mem::take(&mut written);
             }
-            self.lock().bytes -= line.len();
+        }
+        if dropped > 0 {
+            sink.dropped(dropped);
+        }
+        self.lose(sink.flush());
+        self.lock().bytes -= written;
+    }
+
+    fn lose(&self, lines: u64) {
+        if lines > 0 {
+            self.lost.fetch_add(lines, Ordering::Relaxed);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<D>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -129,6 +163,9 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logs::Format;
+    use crate::logs::stream::Stream;
+    use std::io::Write;
     use std::sync::mpsc;
 
     /// A writer that says when it is called and waits to be let on.
@@ -159,16 +196,16 @@ mod tests {
         let written = Arc::new(Mutex::default());
         let lost = Arc::new(AtomicU64::new(0));
         let slow = Slow { called: called_sender, go_on: go_on_receiver, written: written.clone() };
-        let queue = Queue::start(slow, |dropped| format!("dropped {dropped} lines\n"), lost.clone()).unwrap();
+        let queue = Queue::start("logs", Stream { writer: slow, format: Format::Text }, lost.clone()).unwrap();
 
-        queue.push("first\n".into(), Share::Host);
+        queue.push("first\n".into(), (), Share::Host);
         called.recv().unwrap();
         // The writer is stuck now.
         let line = "x".repeat(1023) + "\n";
-        (0..10_000).for_each(|_| queue.push(line.clone(), Share::Bots));
+        (0..10_000).for_each(|_| queue.push(line.clone(), (), Share::Bots));
         let by_bots = lost.load(Ordering::Relaxed);
         assert_eq!(by_bots, 10_000 - (BYTES_MAX_FOR_BOTS as u64 - 6) / 1024);
-        queue.push("host\n".into(), Share::Host);
+        queue.push("host\n".into(), (), Share::Host);
         assert_eq!(lost.load(Ordering::Relaxed), by_bots, "the host's own lines have room left");
         queue.close(Duration::ZERO);
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The keys that need a restart; all others are live.
-const RESTART: [&str; 12] = [
+const RESTART: [&str; 15] = [
     "[host] data_dir",
     "[host] bots_dir",
     "[host] watch_settle",
@@ -15,6 +15,9 @@ const RESTART: [&str; 12] = [
     "[queue] max_dead_letters",
     "[outbox] on_uncertain",
     "[logs] stderr",
+    "[logs] files",
+    "[logs] dir",
+    "[logs] format",
     "[admin] listen",
 ];
 
@@ -112,6 +115,9 @@ fn a_line_says_what_is_and_what_will_be_as_the_file_would() {
             "`[queue] durability` is \"power\" now and will be \"process\" after a restart",
             "`[outbox] on_uncertain` is \"retry\" now and will be \"drop\" after a restart",
             "`[logs] stderr` is \"text\" now and will be \"json\" after a restart",
+            "`[logs] files` is true now and will be false after a restart",
+            "`[logs] dir` is not set now and will be \"etc/lines\" after a restart",
+            "`[logs] format` is \"json\" now and will be \"text\" after a restart",
             "`[admin] listen` is not set now and will be \"127.0.0.1:8080\" after a restart",
         ]
     );
