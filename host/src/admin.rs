@@ -22,6 +22,7 @@ mod letters;
 mod listen;
 mod logs;
 mod operate;
+mod probes;
 mod problem;
 mod query;
 mod queue;
@@ -42,7 +43,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::alerts::AlertView;
+pub use self::alerts::{AlertView, ChannelView, NewsView};
 use self::api::Api;
 pub use self::api::BotView;
 use self::auth::Door;
@@ -58,6 +59,8 @@ pub use self::sends::SendView;
 use self::serve::{Listener, Patience, Server};
 pub use self::story::{AttemptView, HandlingView, StoryView};
 use crate::alert::Alerts;
+use crate::alert::notifier::NotifierHandle;
+use crate::alert::rule::RuleView;
 use crate::board::Board;
 use crate::bot::phase::BotStatus;
 use crate::connector;
@@ -69,7 +72,9 @@ use crate::id::BotName;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::store::Store;
+use crate::store::observations::Observations;
 use crate::supervisor::Control;
+use crate::vitals::Probes;
 
 /// Where the admin side listens.
 #[derive(Debug, Clone)]
@@ -89,16 +94,14 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// For `/api/v1/alerts`.
     pub alerts: Arc<Alerts>,
-    /// For `/api/v1/errors`.
-    pub errors: Arc<Errors>,
     /// Every bot.
     pub bots: Arc<Board<BotName, BotStatus>>,
     /// Every connector.
     pub connectors: Arc<Board<ConnectorKey, connector::Status>>,
     /// For events, dead letters, the queue and the outbox, and how the store is.
     pub store: Store,
-    /// For what series said, and the report.
-    pub history: History,
+    /// For what was seen, and who is told.
+    pub observed: Observed,
     /// For what the operator asks of the bots and of the configuration.
     pub control: Control,
     /// For what is and was in force, and edits of it.
@@ -107,6 +110,39 @@ pub struct Sources {
     pub logs: Option<PathBuf>,
     /// Whether the host takes events.
     pub is_ready: watch::Receiver<bool>,
+}
+
+/// What the admin side shows of what was seen, and of who is told.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// What went wrong.
+    pub errors: Arc<Errors>,
+    /// What series said.
+    pub history: History,
+    /// Which alerts were up.
+    pub observations: Observations,
+    /// The rules and what they last saw.
+    pub rules: watch::Receiver<Arc<Vec<RuleView>>>,
+    /// The channels on which people are told.
+    pub notifier: NotifierHandle,
+    /// What is probed.
+    pub probes: Probes,
+}
+
+impl Observed {
+    /// Returns what is there where nobody looks: nothing.
+    pub fn nothing() -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let observations = Observations::absent();
+        Self {
+            errors: Arc::new(Errors::new(Arc::clone(&metrics))),
+            history: History::new(observations.clone()),
+            observations,
+            rules: watch::channel(Arc::default()).1,
+            notifier: NotifierHandle::absent(metrics),
+            probes: Probes::absent(),
+        }
+    }
 }
 
 /// Why the admin side does not listen.

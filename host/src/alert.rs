@@ -249,6 +249,13 @@ impl Alerts {
         self.publish(&book);
     }
 
+    /// Resolves what was restored and has not been raised again since `began`, when this process began: nobody has a reason for it
+    /// any more. What `is_kept` says stays up.
+    pub fn end_unconfirmed(&self, began: Timestamp, now: Timestamp, is_kept: impl Fn(&Alert) -> bool) {
+        let over = self.active().into_iter().filter(|alert| alert.refreshed_at < began && !is_kept(alert));
+        over.for_each(|alert| self.end(&alert.source, &alert.key, None, now));
+    }
+
     /// Makes a bot's change. One that is not taken, for its key or for want of room, is counted and logged.
     pub fn apply(&self, bot: &BotName, change: AlertChange, now: Timestamp) {
         let source = Source::Bot(bot.clone());

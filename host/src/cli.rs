@@ -62,6 +62,7 @@ verbs! {
     inspect::Inspect,
     ps::Ps,
     describe::Describe,
+    alerts::Alerts,
     errors::Errors,
     faults::Faults,
     logs::Logs,

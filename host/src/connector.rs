@@ -173,6 +173,13 @@ pub enum Link {
         /// How long until the next try.
         wait: Duration,
     },
+    /// Another process uses the same credentials, and the platform serves one of the two. Tried again after `wait`.
+    Contested {
+        /// What the platform said.
+        error: String,
+        /// How long until the next try.
+        wait: Duration,
+    },
     /// The platform refuses the credentials. What could help is a change of the configuration; at most a rare try is made.
     AuthFailed {
         /// What the platform said.
@@ -190,6 +197,7 @@ impl Link {
             Self::Connecting => "connecting",
             Self::Connected => "connected",
             Self::BackingOff { .. } => "backing-off",
+            Self::Contested { .. } => "contested",
             Self::AuthFailed { .. } => "auth-failed",
             Self::Stopped => "stopped",
         }

@@ -8,11 +8,12 @@
 mod ended;
 mod foundation;
 mod live;
+mod observing;
+mod options;
 mod runtime;
 mod vital;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::foundation::Foundation;
 use self::live::Live;
+use self::observing::{Looking, Telling};
+pub use self::options::{HostError, HostOptions, Instruments};
 pub use self::runtime::runtime;
 use self::vital::Vital;
 use crate::action::Severity;
@@ -32,20 +35,15 @@ use crate::bot::BotServices;
 use crate::bot::phase::{BotStatus, Phase};
 use crate::clock::Timestamp;
 use crate::config::{Config, Follower};
-use crate::connector::ConnectorConfig;
-use crate::egress::AddressGuard;
-use crate::errors::Errors;
-use crate::generation::GenerationError;
 use crate::history::History;
-use crate::id::ConnectorName;
 use crate::metrics::Metrics;
+use crate::monitor::MonitorParts;
 use crate::outbox::SendTerms;
 use crate::ping;
 use crate::router::{Router, Routes};
-use crate::sandbox::{SandboxError, Services};
+use crate::sandbox::Services;
 use crate::sentinel::Sentinel;
-use crate::store::observations::Observations;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::supervisor::{
     BotBoard, ConnectorServices, Connectors, Control, LinkBoard, Loader, Supervisor, SupervisorParts,
 };
@@ -61,56 +59,6 @@ const FIRED_MAX: usize = 16;
 /// The admin socket's file in the data directory.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 
-/// What is counted and what goes wrong, from before a host is there: its log is set up first.
-#[derive(Debug, Clone)]
-pub struct Instruments {
-    /// What is counted and measured.
-    pub metrics: Arc<Metrics>,
-    /// What goes wrong.
-    pub errors: Arc<Errors>,
-}
-
-impl Default for Instruments {
-    fn default() -> Self {
-        let metrics = Arc::new(Metrics::new());
-        let errors = Arc::new(Errors::new(Arc::clone(&metrics)));
-        Self { metrics, errors }
-    }
-}
-
-/// What a host is given beside its configuration.
-#[derive(Default)]
-pub struct HostOptions {
-    /// What is counted and what goes wrong.
-    pub instruments: Instruments,
-    /// The program whose `compile` verb compiles components. None: this program.
-    pub compiler: Option<PathBuf>,
-    /// Which addresses guests may reach.
-    pub guard: AddressGuard,
-    /// Connectors made by the caller.
-    pub connectors: Vec<(ConnectorName, ConnectorConfig)>,
-}
-
-/// Why a host cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The store cannot be opened.
-    #[error("cannot open the store")]
-    Store(#[from] StoreError),
-    /// The generations of the configuration cannot be opened.
-    #[error("cannot open the generations of the configuration")]
-    Generation(#[from] GenerationError),
-    /// The sandbox cannot be opened.
-    #[error("cannot open the sandbox")]
-    Sandbox(#[from] SandboxError),
-    /// The admin side cannot listen.
-    #[error("cannot open the admin side")]
-    Admin(#[from] AdminError),
-    /// The watchdog's thread cannot be had.
-    #[error("cannot start the watchdog")]
-    Watchdog(#[source] std::io::Error),
-}
-
 /// What a stop left undone. It is on disk, and the next start takes it up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drained {
@@ -123,8 +71,8 @@ pub struct Drained {
 /// A host that runs. Dropped without [`Host::shutdown`], it stops at once and finishes nothing.
 pub struct Host {
     store: Store,
-    observations: Observations,
-    history: History,
+    telling: Telling,
+    looking: Looking,
     admin: Admin,
     control: Control,
     bots: Arc<BotBoard>,
@@ -161,6 +109,8 @@ impl Host {
         let config = Arc::new(config);
         let Foundation { store, observations, opened, history, sandbox, archive, condemned } =
             Foundation::lay(&config, &options).await?;
+        // Before anything raises an alert, so that what was told before a restart is not told anew.
+        let telling = Telling::begin(&config, &alerts, &metrics, observations, history).await;
         if let Some(aside) = opened.set_aside {
             let summary = "what was observed before could not be read: it is put aside, and its history is lost";
             let details = vec![("file".to_owned(), aside.display().to_string())];
@@ -214,18 +164,39 @@ impl Host {
         });
         let (bots, control) = (supervisor.board(), supervisor.control());
         let (ready, is_ready) = watch::channel(false);
+        let editor = admin::editor(archive, &*config.path, control.clone());
+        let looking = Looking::begin(
+            MonitorParts {
+                metrics: Arc::clone(&metrics),
+                alerts: Arc::clone(&alerts),
+                bots: Arc::clone(&bots),
+                links: Arc::clone(&links),
+                store: store.clone(),
+                history: telling.history().clone(),
+                config: config_now.clone(),
+                control: control.clone(),
+                editor: editor.clone(),
+            },
+            &watching,
+        );
         let admin = bind_admin(
             &config,
             admin::Sources {
                 metrics: Arc::clone(&metrics),
                 alerts: Arc::clone(&alerts),
-                errors,
                 bots: Arc::clone(&bots),
                 connectors: Arc::clone(&links),
                 store: store.clone(),
-                history: history.clone(),
+                observed: admin::Observed {
+                    errors,
+                    history: telling.history().clone(),
+                    observations: telling.observations().clone(),
+                    rules: looking.rules(),
+                    notifier: telling.handle(),
+                    probes: looking.probes(),
+                },
                 control: control.clone(),
-                editor: admin::editor(archive, &*config.path, control.clone()),
+                editor,
                 logs: config.logs_dir(),
                 is_ready,
             },
@@ -233,7 +204,13 @@ impl Host {
         .await?;
         let sentinel = Sentinel { health: store.health(), alerts: Arc::clone(&alerts), metrics: Arc::clone(&metrics) };
         let sentinel = tokio::spawn(sentinel.run(watching.clone()));
-        let live = Live { config: config_now.clone(), store: store.clone(), token: admin.token() };
+        let live = Live {
+            config: config_now.clone(),
+            store: store.clone(),
+            token: admin.token(),
+            notifier: telling.handle(),
+            probes: looking.probes(),
+        };
         let live = tokio::spawn(live.run(watching.clone()));
         let intake = CancellationToken::new();
         let (fire, fired) = mpsc::channel(FIRED_MAX);
@@ -263,8 +240,8 @@ impl Host {
         ready.send_replace(true);
         Ok(Self {
             store,
-            observations,
-            history,
+            telling,
+            looking,
             admin,
             control,
             bots,
@@ -321,7 +298,7 @@ impl Host {
 
     /// Returns the history of the metrics.
     pub fn history(&self) -> &History {
-        &self.history
+        self.telling.history()
     }
 
     /// Returns what the host keeps.
@@ -379,12 +356,13 @@ impl Host {
         join("watcher", self.watcher).await;
         join("follower of the configuration", self.following).await;
         join("sentinel", self.sentinel).await;
+        self.looking.end().await;
         join("what follows the configuration", self.live).await;
         // Joins the admin thread, which answers what it has begun.
         let admin = self.admin;
         let _ = tokio::task::spawn_blocking(move || admin.shutdown()).await;
-        self.history.flush(Timestamp::now()).await;
-        self.observations.close().await;
+        // Last, for whatever ended badly may have raised an alert.
+        self.telling.end().await;
         self.store.close().await;
         drained
     }

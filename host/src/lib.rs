@@ -28,6 +28,7 @@ pub mod host;
 pub mod id;
 pub mod limits;
 pub mod logs;
+mod machine;
 pub mod metrics;
 pub mod monitor;
 pub mod outbox;

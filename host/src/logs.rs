@@ -33,8 +33,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tracing::Subscriber;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 pub use self::bot::{BotLog, Stream, StreamWriter};
 pub use self::config::{FileFormat, LogLevel, LogLevelError, LogsConfig, StderrFormat};
@@ -174,14 +174,24 @@ impl Drop for Guard {
     }
 }
 
+/// What passes the log's filter.
+pub type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+
 /// Makes standard error the log of this process, and the files, if any are given. `filter` is a level, or a list such as
-/// `info,bot=debug`. A file that cannot be written is no error: it is said on standard error, and tried again.
+/// `info,bot=debug`; `listener` hears of every line that passes it. A file that cannot be written is no error: it is said on standard
+/// error, and tried again.
 ///
 /// # Errors
 ///
 /// See [`InitError`]. Nothing is installed then.
-pub fn init(filter: &str, format: Format, files: Option<FilesSetup>) -> Result<Guard, InitError> {
-    let (subscriber, guard) = to_writer_and_files(filter, format, io::stderr(), files)?;
+pub fn init(
+    filter: &str,
+    format: Format,
+    files: Option<FilesSetup>,
+    listener: impl Layer<Filtered> + Send + Sync,
+) -> Result<Guard, InitError> {
+    let (filter, lines, guard) = build(filter, format, io::stderr(), files)?;
+    let subscriber = tracing_subscriber::registry().with(filter).with(listener).with(lines);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
     Ok(guard)
 }
@@ -210,6 +220,18 @@ pub fn to_writer_and_files<W: io::Write + Send + 'static>(
     writer: W,
     files: Option<FilesSetup>,
 ) -> Result<(impl Subscriber + Send + Sync + use<W>, Guard), InitError> {
+    let (filter, lines, guard) = build(filter, format, writer, files)?;
+    Ok((tracing_subscriber::registry().with(filter).with(lines), guard))
+}
+
+type Parts = (reload::Layer<EnvFilter, Registry>, Lines, Guard);
+
+fn build<W: io::Write + Send + 'static>(
+    filter: &str,
+    format: Format,
+    writer: W,
+    files: Option<FilesSetup>,
+) -> Result<Parts, InitError> {
     let has_files = files.is_some();
     let (filter, handle) = reload::Layer::new(parse(filter, has_files)?);
     let lost = Arc::new(AtomicU64::new(0));
@@ -228,7 +250,7 @@ pub fn to_writer_and_files<W: io::Write + Send + 'static>(
         filter: FilterHandle { handle, has_files },
     };
     let lines = Lines { stderr, files: files.map(|(format, queue, _)| (format, queue)) };
-    Ok((tracing_subscriber::registry().with(filter).with(lines), guard))
+    Ok((filter, lines, guard))
 }
 
 type Started = (Format, Arc<Queue<Places>>, Arc<Shared>);

@@ -43,7 +43,9 @@ use crate::id::{BotName, ChannelName};
 
 const WAITED_SECONDS: [f64; 11] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3600.0];
 const ELAPSED_SECONDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 30.0, 60.0];
-const FUEL_UNITS: [f64; 8] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+/// Fine enough that a quantile is wrong by a half at most: limits are set by it.
+const FUEL_UNITS: [f64; 21] =
+    [1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7, 1e8, 2e8, 5e8, 1e9, 2e9, 1e10];
 
 /// The metrics of one host.
 #[derive(Debug)]
@@ -78,6 +80,7 @@ struct OwnMetrics {
     alerts_active: Family<Words<1>, Gauge>,
     alerts_rejected: Family<Words<1>, Counter>,
     errors: Family<Words<2>, Counter>,
+    monitor_round: Histogram,
     notices_sent: Grouped<1, Counter>,
     degraded_parts: Gauge,
     telemetry_dropped: Counter,
@@ -228,6 +231,11 @@ impl Metrics {
         self.own.alerts_active.get_or_create(&[("severity", severity.as_str())]).set(gauge_value(alerts));
     }
 
+    /// Measures a round of measuring.
+    pub fn monitor_round(&self, elapsed: Duration) {
+        self.own.monitor_round.observe(elapsed.as_secs_f64());
+    }
+
     /// Counts something that went wrong in a part of the program.
     pub fn error(&self, severity: Severity, component: &'static str) {
         let words = [("severity", severity.as_str()), ("component", component)];
@@ -361,6 +369,12 @@ impl OwnMetrics {
             component_load: add(to, "component_load_seconds", "How long components took to load", load),
             alerts_active: add(to, "alerts_active", "Alerts that are up", Family::default()),
             alerts_rejected: add(to, "alerts_rejected", "Alerts that were not taken", Family::default()),
+            monitor_round: add(
+                to,
+                "monitor_round_seconds",
+                "How long rounds of measuring took",
+                Histogram::new(ELAPSED_SECONDS),
+            ),
             errors: add(to, "errors", "What went wrong, by part of the program", Family::default()),
             notices_sent: add(to, "notice_sent", "Notices of alerts, by what became of them", counters("channel")),
             degraded_parts: add(to, "degraded_parts", "Parts of the host that do not work fully", Gauge::default()),

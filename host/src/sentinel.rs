@@ -1,13 +1,12 @@
 //! Watches how the store is and says so: to people by alerts of the host, to programs by metrics. Mends nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::action::Severity;
-use crate::alert::Alerts;
+use crate::alert::{Alerts, Signs};
 use crate::clock::Timestamp;
 use crate::metrics::{Metrics, StoreFigures};
 use crate::store::{Condition, StoreHealth};
@@ -36,30 +35,17 @@ struct Sign {
 impl Sentinel {
     /// Runs until it is cancelled or the store is closed.
     pub async fn run(mut self, cancel: CancellationToken) {
-        let mut up: HashMap<&'static str, String> = HashMap::new();
+        let mut up = Signs::default();
         loop {
             let health = self.health.borrow_and_update().clone();
             self.metrics.store(&figures(&health));
             for sign in signs(&health) {
-                self.tell(sign, &mut up);
+                up.tell(&self.alerts, sign.key, sign.severity, sign.summary, Timestamp::now());
             }
             // Cancel safe: a watch.
             if !matches!(cancel.run_until_cancelled(self.health.changed()).await, Some(Ok(()))) {
                 return;
             }
-        }
-    }
-
-    /// Raises an alert that is not up or says something else by now, and resolves one that is up for no reason any more.
-    fn tell(&self, sign: Sign, up: &mut HashMap<&'static str, String>) {
-        let now = Timestamp::now();
-        match sign.summary {
-            Some(summary) if up.get(sign.key) != Some(&summary) => {
-                self.alerts.raise_host(sign.key, sign.severity, summary.clone(), Vec::new(), now);
-                up.insert(sign.key, summary);
-            }
-            None if up.remove(sign.key).is_some() => self.alerts.resolve_host(sign.key, now),
-            _ => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bothost::action::{AlertChange, Severity};
 use bothost::admin::client::{Client, ClientError};
-use bothost::admin::{Admin, AdminConfig, AdminError, Sources};
+use bothost::admin::{Admin, AdminConfig, AdminError, Observed, Sources};
 use bothost::alert::Alerts;
 use bothost::board::Board;
 use bothost::bot::phase::{BotStatus, Phase};
@@ -20,14 +20,12 @@ use bothost::connector::{Link, Status};
 use bothost::errors::{Errors, Occurrence};
 use bothost::generation::{Archive, Editor};
 use bothost::grants::ConnectorKey;
-use bothost::history::History;
 use bothost::id::{BotName, ContentHash, EventId};
 use bothost::logs::{self, BotLog, Format};
 use bothost::metrics::Metrics;
 use bothost::secret::Secret;
 use bothost::store::engine::Engine;
 use bothost::store::incidents::{Incident, IncidentKind};
-use bothost::store::observations::Observations;
 use bothost::store::{Store, StoreOptions};
 use bothost::supervisor::{BotVerb, Control, ControlError, ReloadReport, ReloadStep};
 use serde_json::{Value, json};
@@ -56,7 +54,8 @@ impl Rig {
     fn with_control(token: Option<&str>, control: Control) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (sources, is_ready) = sources(dir.path());
-        let (metrics, alerts, errors) = (sources.metrics.clone(), sources.alerts.clone(), sources.errors.clone());
+        let (metrics, alerts, errors) =
+            (sources.metrics.clone(), sources.alerts.clone(), sources.observed.errors.clone());
         let store = sources.store.clone();
         let sources = Sources { control, ..sources };
         let config = AdminConfig {
@@ -121,14 +120,13 @@ fn sources(dir: &Path) -> (Sources, watch::Sender<bool>) {
     let data = dir.join(format!("data-{:x}", fastrand::u64(..)));
     let store = Store::open(&data, StoreOptions::default()).expect("a store");
     let sources = Sources {
-        errors: Arc::new(Errors::new(Arc::clone(&metrics))),
         metrics,
         alerts,
         bots: board(bot.name.clone(), bot),
         connectors: board(console, status),
         editor: editor(dir, &data, &store),
         store,
-        history: History::new(Observations::absent()),
+        observed: Observed::nothing(),
         control: Control::ended(),
         logs: Some(dir.join("logs")),
         is_ready: is_ready_receiver,

@@ -18,16 +18,14 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-use bothost::admin::{Admin, AdminConfig, Sources};
+use bothost::admin::{Admin, AdminConfig, Observed, Sources};
 use bothost::alert::Alerts;
 use bothost::board::Board;
 use bothost::generation::{Archive, Editor, Pinned, Reloaded, Snapshot};
-use bothost::history::History;
 use bothost::host::ADMIN_SOCKET;
 use bothost::id::ContentHash;
 use bothost::metrics::Metrics;
 use bothost::store::engine::Engine;
-use bothost::store::observations::Observations;
 use bothost::store::{Store, StoreOptions};
 use bothost::supervisor::Control;
 use bothost::watcher::ComponentFile;
@@ -84,12 +82,11 @@ impl Rig {
         let metrics = Arc::new(Metrics::new());
         let sources = Sources {
             alerts: Arc::new(Alerts::new(Arc::clone(&metrics))),
-            errors: Arc::new(bothost::errors::Errors::new(Arc::clone(&metrics))),
             metrics,
             bots: Arc::new(Board::default()),
             connectors: Arc::new(Board::default()),
             store,
-            history: History::new(Observations::absent()),
+            observed: Observed::nothing(),
             control: Control::ended(),
             editor,
             logs: None,

@@ -117,7 +117,12 @@ async fn f003_a_loop_in_describe_rejects_the_bot() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f010_a_flood_of_log_lines_is_dropped_and_counted() {
     // Without a log there is nothing to drop. Another test of this process may have set it up already.
-    let _log = bothost::logs::init("warn,bot=info", bothost::logs::Format::Text, None);
+    let _log = bothost::logs::init(
+        "warn,bot=info",
+        bothost::logs::Format::Text,
+        None,
+        bothost::host::Instruments::default().errors.layer(),
+    );
     let host = host_with("log_flood", guests::guest("log_flood")).await;
     host.serving("log_flood").await;
     host.say("bad", "!flood 20000").await;

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
         "clock",
         "failpoint",
         "forecast",
+        "machine",
         "ping",
         "rate",
         "secret",

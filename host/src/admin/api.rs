@@ -19,7 +19,8 @@ use super::queue::QueueView;
 use super::records::Records;
 use super::route::Route;
 use super::{
-    Sources, alerts, configuration, degraded, errors, figures, history, incidents, letters, logs, operate, sends, story,
+    Sources, alerts, configuration, degraded, errors, figures, history, incidents, letters, logs, operate, probes,
+    sends, story,
 };
 use crate::bot::phase::{BotStatus, Phase};
 use crate::connector::{Link, Status};
@@ -111,7 +112,9 @@ impl<'a> ConnectorView<'a> {
             name: key.to_string(),
             link: status.link.as_str(),
             detail: match &status.link {
-                Link::BackingOff { error, .. } | Link::AuthFailed { error } => Some(error),
+                Link::BackingOff { error, .. } | Link::Contested { error, .. } | Link::AuthFailed { error } => {
+                    Some(error)
+                }
                 Link::Connecting | Link::Connected | Link::Stopped => None,
             },
             since: status.since.to_string(),
@@ -182,13 +185,18 @@ impl Api {
             Route::Alerts => alerts::list(&self.sources.alerts, &query),
             Route::Alert(id) => alerts::one(&self.sources.alerts, id),
             Route::AlertVerb(id, verb) => alerts::change(&self.sources.alerts, id, verb, &query),
-            Route::Errors => errors::list(&self.sources.errors, &query),
-            Route::Error(id) => errors::one(&self.sources.errors, id),
-            Route::ErrorStatistics => errors::statistics(&self.sources.errors, &query),
+            Route::AlertHistory => alerts::history(&self.records, &self.sources.observed.observations, &query).await,
+            Route::Rules => Ok(json(StatusCode::OK, &**self.sources.observed.rules.borrow())),
+            Route::Channels => Ok(alerts::channels(&self.sources.observed.notifier)),
+            Route::ChannelTest(name) => alerts::test(&self.sources.observed.notifier, &name).await,
+            Route::Probes => Ok(probes::list(&self.sources.observed.probes)),
+            Route::Errors => errors::list(&self.sources.observed.errors, &query),
+            Route::Error(id) => errors::one(&self.sources.observed.errors, id),
+            Route::ErrorStatistics => errors::statistics(&self.sources.observed.errors, &query),
             Route::Figures => Ok(figures::all(&self.rendering())),
-            Route::MetricsHistory => history::metrics(&self.records, &self.sources.history, &query).await,
-            Route::MetricsNames => history::names(&self.records, &self.sources.history).await,
-            Route::Report => history::report(&self.records, &self.sources.history, &query).await,
+            Route::MetricsHistory => history::metrics(&self.records, &self.sources.observed.history, &query).await,
+            Route::MetricsNames => history::names(&self.records, &self.sources.observed.history).await,
+            Route::Report => history::report(&self.records, &self.sources.observed.history, &query).await,
             Route::Logs => self.logs.answer(&query).await,
             Route::Queue => Ok(json(StatusCode::OK, &QueueView::from(self.records.store().queue()))),
             Route::Event(id) => story::one(&self.records, id).await,

@@ -79,7 +79,7 @@ fn all<T>(items: impl Iterator<Item = T>, holds: impl Fn(T) -> bool) -> bool {
 
 fn trouble(link: &Link) -> Option<&str> {
     match link {
-        Link::BackingOff { error, .. } | Link::AuthFailed { error } => Some(error),
+        Link::BackingOff { error, .. } | Link::Contested { error, .. } | Link::AuthFailed { error } => Some(error),
         Link::Connecting | Link::Connected | Link::Stopped => None,
     }
 }

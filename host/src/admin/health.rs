@@ -68,9 +68,9 @@ impl Health {
     pub(super) fn assess(uptime: Duration, facts: &Facts, caller: Caller) -> Self {
         let Facts { is_ready, bots, connectors, store, .. } = facts;
         let bots_are_well = bots.iter().all(|bot| bot.refused.is_none() && !bot.phase.is_ill());
-        let connectors_are_well = connectors
-            .iter()
-            .all(|(_, status)| !matches!(status.link, Link::BackingOff { .. } | Link::AuthFailed { .. }));
+        let connectors_are_well = connectors.iter().all(|(_, status)| {
+            !matches!(status.link, Link::BackingOff { .. } | Link::Contested { .. } | Link::AuthFailed { .. })
+        });
         let is_stored = !matches!(store.condition, Condition::Failing { .. } | Condition::Displaced { .. });
         let store_is_well = store.condition == Condition::Working && store.damage.is_none() && store.quarantined == 0;
         let status = match (*is_ready && is_stored, bots_are_well && connectors_are_well && store_is_well) {

@@ -15,6 +15,11 @@
 //! GET /api/v1/errors/ID                           one of them
 //! GET /api/v1/alerts?bot=&severity=               which alerts are up
 //! GET /api/v1/alerts/ID                           one of them
+//! GET /api/v1/alerts/history?bot=&key=&since=&until=&before=&limit=    what happened to alerts
+//! GET /api/v1/alerts/rules                        the rules and what they last saw
+//! GET /api/v1/alerts/channels                     the channels on which people are told
+//! POST /api/v1/alerts/channels/NAME/test          a test notice, now
+//! GET /api/v1/probes                              what is probed
 //! POST /api/v1/alerts/ID/ack|resolve?by=          somebody looks after it · it is over
 //! GET /api/v1/metrics/history?name=&since=&until=&step=&bot=&connector=    what series said
 //! GET /api/v1/metrics/names                       the names of series
@@ -48,7 +53,7 @@ use super::alerts::AlertVerb;
 use super::problem::Problem;
 use crate::alert::AlertId;
 use crate::errors::ErrorId;
-use crate::id::EventId;
+use crate::id::{ChannelName, EventId};
 use crate::supervisor::BotVerb;
 
 /// What a path names.
@@ -68,6 +73,11 @@ pub(super) enum Route {
     Alerts,
     Alert(AlertId),
     AlertVerb(AlertId, AlertVerb),
+    AlertHistory,
+    Rules,
+    Channels,
+    ChannelTest(ChannelName),
+    Probes,
     Errors,
     Error(ErrorId),
     ErrorStatistics,
@@ -151,6 +161,11 @@ impl Route {
                     ["config", ref rest @ ..] => configuration(rest)?,
                     ["connectors"] => Self::Connectors,
                     ["alerts"] => Self::Alerts,
+                    ["alerts", "history"] => Self::AlertHistory,
+                    ["alerts", "rules"] => Self::Rules,
+                    ["alerts", "channels"] => Self::Channels,
+                    ["alerts", "channels", name, "test"] => Self::ChannelTest(named(name)?),
+                    ["probes"] => Self::Probes,
                     ["alerts", id] => Self::Alert(named(id)?),
                     ["alerts", id, "ack"] => Self::AlertVerb(named(id)?, AlertVerb::Acknowledge),
                     ["alerts", id, "resolve"] => Self::AlertVerb(named(id)?, AlertVerb::Resolve),
@@ -178,9 +193,12 @@ impl Route {
     pub(super) fn allow(&self) -> &'static str {
         match self {
             Self::DeadLetter(_) | Self::Send(_) => "GET, HEAD, DELETE",
-            Self::AlertVerb(..) | Self::DeadLetterRetry(_) | Self::SendRetry(_) | Self::BotVerb(..) | Self::Reload => {
-                "POST"
-            }
+            Self::AlertVerb(..)
+            | Self::ChannelTest(_)
+            | Self::DeadLetterRetry(_)
+            | Self::SendRetry(_)
+            | Self::BotVerb(..)
+            | Self::Reload => "POST",
             Self::Enable { .. } | Self::Rollback(_) | Self::Import | Self::Set | Self::Unset => "POST",
             Self::Config => "GET, HEAD, PUT",
             _ => "GET, HEAD",
@@ -216,6 +234,8 @@ impl Route {
             Self::Versions | Self::Version(_) | Self::Diff(..) => Some(&[]),
             Self::Alerts => Some(&["bot", "severity"]),
             Self::AlertVerb(..) => Some(&["by"]),
+            Self::AlertHistory => Some(&["bot", "key", "since", "until", "before", "limit"]),
+            Self::Rules | Self::Channels | Self::ChannelTest(_) | Self::Probes => Some(&[]),
             Self::Errors => Some(&["severity", "component", "bot", "since", "limit"]),
             Self::ErrorStatistics => Some(&["window"]),
             Self::Alert(_) | Self::Error(_) | Self::Figures => Some(&[]),

@@ -224,10 +224,8 @@ mod tests {
     use crate::admin::Sources;
     use crate::alert::Alerts;
     use crate::generation::Archive;
-    use crate::history::History;
     use crate::metrics::Metrics;
     use crate::store::engine::Engine as _;
-    use crate::store::observations::Observations;
     use crate::store::{Store, StoreOptions};
     use crate::supervisor::{Control, ReloadReport};
 
@@ -242,12 +240,11 @@ mod tests {
         let archive = Archive::open(dir, store.blobs().clone(), NonZeroUsize::MIN).unwrap();
         let sources = Sources {
             metrics: Arc::clone(&metrics),
-            alerts: Arc::new(Alerts::new(Arc::clone(&metrics))),
-            errors: Arc::new(crate::errors::Errors::new(metrics)),
+            alerts: Arc::new(Alerts::new(metrics)),
             bots: Arc::default(),
             connectors: Arc::default(),
             store,
-            history: History::new(Observations::absent()),
+            observed: crate::admin::Observed::nothing(),
             editor: crate::admin::editor(archive, dir.join("config.toml"), control.clone()),
             control,
             logs: Some(dir.join("logs")),

@@ -132,6 +132,11 @@ pub struct NotifierHandle {
 }
 
 impl NotifierHandle {
+    /// Returns a handle with nobody behind it: there is no channel.
+    pub fn absent(metrics: Arc<Metrics>) -> Self {
+        Self { wanted: watch::Sender::default(), roster: watch::channel(Roster::new()).1, metrics, host: "".into() }
+    }
+
     /// Has these be the channels from now on. One that is configured as before goes on as if nothing had happened; one that is new, or
     /// was changed, is told what is up.
     pub fn replace(&self, channels: BTreeMap<ChannelName, ChannelConfig>) {

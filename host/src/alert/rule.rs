@@ -29,7 +29,7 @@ mod watch;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 pub use self::config::{Actions, BotAction, Comparison, RuleConfig, RuleError};
@@ -100,14 +100,14 @@ pub enum Verdict {
 }
 
 /// A rule, as it is listed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RuleView {
     /// Its name.
     pub name: RuleName,
     /// What it measures.
     pub expression: String,
     /// How it compares, such as `>`.
-    pub op: &'static str,
+    pub op: String,
     /// With what, as it is written.
     pub threshold: String,
     /// How long that has to hold, in seconds.

@@ -1,7 +1,7 @@
 //! The task of one bot: claims its events, runs their attempts and its versions' `init`, does what its life asks for, publishes its
 //! status.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -18,6 +18,7 @@ use super::report::{Report, Reporter};
 use super::stall::Stall;
 use super::{BotPolicy, BotServices, BotVerb, Order};
 use crate::action::Severity;
+use crate::alert::Signs;
 use crate::clock::Timestamp;
 use crate::id::{BotName, ContentHash};
 use crate::sandbox::{Fault, FaultKind, StartReason};
@@ -39,7 +40,7 @@ pub(super) struct Task {
     condemned: Arc<CondemnedList>,
     news: Arc<Notify>,
     /// The host's alerts about this bot that are up.
-    alerts_up: BTreeMap<&'static str, String>,
+    alerts_up: Signs,
     /// The highest number that it was offered or refused.
     newest: u64,
     cut_off: CancellationToken,
@@ -71,7 +72,7 @@ impl Task {
             budget,
             condemned,
             news,
-            alerts_up: BTreeMap::new(),
+            alerts_up: Signs::default(),
             newest: 0,
             cut_off,
         };

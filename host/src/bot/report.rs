@@ -1,13 +1,12 @@
 //! Says what happens to one bot: in the log, in the records of the store, by alerts of the host. Bounds how much: a bot that fails
 //! without end fills no log, and its faults do not hide what was done about them.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::phase::{BotStatus, Phase};
 use crate::action::Severity;
-use crate::alert::Alerts;
+use crate::alert::{Alerts, Signs};
 use crate::clock::Timestamp;
 use crate::errors::{Errors, Occurrence};
 use crate::id::{BotName, ContentHash};
@@ -132,27 +131,15 @@ impl Reporter {
     }
 
     /// Raises the alerts that the bot's status is a reason for, and resolves those it no longer is. `up` is what is up.
-    pub(super) fn alert(&self, status: &BotStatus, up: &mut BTreeMap<&'static str, String>) {
-        let now = Timestamp::now();
-        for (sign, severity, summary) in signs(status) {
-            let key = format!("{sign}:{}", self.bot);
-            match summary {
-                Some(summary) if up.get(sign) != Some(&summary) => {
-                    let details = vec![("bot".to_owned(), self.bot.to_string())];
-                    self.alerts.raise_host(&key, severity, summary.clone(), details, now);
-                    up.insert(sign, summary);
-                }
-                None if up.remove(sign).is_some() => self.alerts.resolve_host(&key, now),
-                _ => {}
-            }
+    pub(super) fn alert(&self, status: &BotStatus, up: &mut Signs) {
+        for (sign, severity, reason) in signs(status) {
+            up.tell(&self.alerts, &format!("{sign}:{}", self.bot), severity, reason, Timestamp::now());
         }
     }
 
     /// Resolves what is up, for a bot that is gone.
-    pub(super) fn fall_silent(&self, up: &mut BTreeMap<&'static str, String>) {
-        for sign in std::mem::take(up).into_keys() {
-            self.alerts.resolve_host(&format!("{sign}:{}", self.bot), Timestamp::now());
-        }
+    pub(super) fn fall_silent(&self, up: &mut Signs) {
+        up.retain(&self.alerts, Timestamp::now(), |_| false);
     }
 }
 

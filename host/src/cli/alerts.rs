@@ -1,10 +1,14 @@
 //! `host alerts`: which alerts are up and were, by which rules, who is told of them, and what the operator says of one.
 
+use std::time::Duration;
+
 use bothost::action::Severity;
-use bothost::admin::{AlertView, ChannelView, NewsView, RuleView};
+use bothost::admin::{AlertView, ChannelView, NewsView};
 use bothost::alert::AlertId;
+use bothost::alert::rule::RuleView;
 use bothost::id::{BotName, ChannelName};
 use bothost::logs::escape;
+use bothost::units::Span;
 use clap::Subcommand;
 
 use super::remote::{Remote, Session, address, read};
@@ -173,6 +177,56 @@ fn history(news: &[NewsView]) -> Table<7> {
             &alert.key,
             by.as_deref().unwrap_or(""),
             &alert.summary,
+        ]);
+    }
+    table
+}
+
+fn rules(rules: &[RuleView]) -> Table<8> {
+    let mut table = Table::new(["RULE", "SEVERITY", "IN FORCE", "FIRING", "VALUE", "CONDITION", "WHOSE", "EXPRESSION"]);
+    for rule in rules {
+        let ahead = rule.forecast_seconds.map(|seconds| format!(" within {}", span(seconds)));
+        let long = (rule.for_seconds > 0.0).then(|| format!(" for {}", span(rule.for_seconds)));
+        let condition = format!("{} {}{}{}", rule.op, rule.threshold, ahead.unwrap_or_default(), long.unwrap_or_default());
+        table.push([
+            rule.name.as_str(),
+            rule.severity.as_str(),
+            if rule.enabled { "yes" } else { "no" },
+            &match (rule.firing, rule.pending) {
+                (0, 0) => String::new(),
+                (firing, 0) => firing.to_string(),
+                (firing, pending) => format!("{firing} (+{pending} pending)"),
+            },
+            rule.value.as_deref().unwrap_or(""),
+            &condition,
+            if rule.builtin { "host" } else { "operator" },
+            &rule.expression,
+        ]);
+    }
+    table
+}
+
+fn span(seconds: f64) -> Span {
+    Span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+fn channels(channels: &[ChannelView]) -> Table<7> {
+    let mut table = Table::new(["CHANNEL", "TYPE", "STATE", "SENT", "FAILED", "QUEUED", "LAST ERROR"]);
+    for channel in channels {
+        let state = match &channel.open_until {
+            _ if !channel.enabled => "off".to_owned(),
+            Some(until) => format!("given a rest until {}", to_the_second(until)),
+            None if channel.last_error.is_some() => "failing".to_owned(),
+            None => "ok".to_owned(),
+        };
+        table.push([
+            &channel.name,
+            &channel.kind,
+            &state,
+            &channel.sent.to_string(),
+            &channel.failed.to_string(),
+            &channel.queued.to_string(),
+            channel.last_error.as_deref().unwrap_or(""),
         ]);
     }
     table

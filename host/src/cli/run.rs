@@ -6,7 +6,7 @@ use anyhow::Context;
 use bothost::config::Config;
 use bothost::failpoint;
 use bothost::generation::{self, Boot, Fallback};
-use bothost::host::{self, Drained, Host, HostOptions};
+use bothost::host::{self, Drained, Host, HostOptions, Instruments};
 use bothost::logs::{self, FilesSetup};
 use bothost::systemd;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,10 +32,11 @@ impl Run {
             complain(&fallback.error);
             complain(format_args!("generation {} of the configuration is in force instead", fallback.generation));
         }
+        let instruments = Instruments::default();
         let files = config.logs_dir().map(|dir| FilesSetup { dir, format: config.logs.format, rules: config.logs.rules() });
-        let log = logs::init(config.logs.level.as_str(), format, files).context("cannot set up the log")?;
+        let log = logs::init(config.logs.level.as_str(), format, files, instruments.errors.layer()).context("cannot set up the log")?;
         let runtime = host::runtime().context("cannot start the runtime")?;
-        let outcome = runtime.block_on(serve(config, fallback, &log));
+        let outcome = runtime.block_on(serve(config, fallback, instruments, &log));
         // Calls that outlived the drain timeout end here; their threads are not waited for.
         runtime.shutdown_background();
         drop(log);
@@ -43,7 +44,12 @@ impl Run {
     }
 }
 
-async fn serve(config: Config, fallback: Option<Fallback>, log: &logs::Guard) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    fallback: Option<Fallback>,
+    instruments: Instruments,
+    log: &logs::Guard,
+) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -51,7 +57,7 @@ async fn serve(config: Config, fallback: Option<Fallback>, log: &logs::Guard) ->
     if let Some(Fallback { generation, error }) = &fallback {
         tracing::error!(generation, error, "the configuration file is not good: an earlier generation of it is in force");
     }
-    let host = Host::bind(config, HostOptions::default()).await?;
+    let host = Host::bind(config, HostOptions { instruments, ..HostOptions::default() }).await?;
     let mut config = host.config();
     host.metrics().expose_lost_log_lines(log.lost_lines());
     tracing::info!(bots_dir = %bots_dir.display(), admin = host.admin_address().map(tracing::field::display), "ready");

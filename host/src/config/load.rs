@@ -15,7 +15,7 @@ use crate::alert::AlertsTable;
 use crate::bot::manifest::{BotEntry, Connectors, Declaration, NoConnector};
 use crate::connector::ConnectorConfig;
 use crate::document::{At, Document, Literal, Variables, nearest, read_text};
-use crate::id::{BotName, ConnectorName};
+use crate::id::{BotName, ChannelName, ConnectorName};
 use crate::limits::{Limits, LimitsPatch};
 use crate::supervision::{RolloutPolicy, Supervision};
 use crate::telemetry::TelemetryConfig;
@@ -95,6 +95,7 @@ impl Config {
             mistakes.extend(unknown_connectors(&document, &connectors, &root.connectors));
             bots.insert(name, Placed { value, place });
         }
+        mistakes.extend(bad_rules(&document, &root.alerts));
         if !mistakes.is_empty() {
             mistakes.sort_by(|one: &Mistake, other| one.place.cmp(&other.place));
             return Err(ConfigError::Mistakes(mistakes));
@@ -187,6 +188,24 @@ pub(crate) fn literal_secrets(text: &str, form: Form) -> Result<BTreeMap<usize, 
 fn placed<K: Ord, T>(document: &Document<'_>, values: BTreeMap<K, At<T>>) -> BTreeMap<K, Placed<T>> {
     let place = |At { value, offset }| Placed { value, place: document.place(offset) };
     values.into_iter().map(|(key, value)| (key, place(value))).collect()
+}
+
+/// Returns a mistake for each rule that is not whole or names a channel that is not there.
+fn bad_rules(document: &Document<'_>, alerts: &AlertsTable) -> Vec<Mistake> {
+    let known: Vec<_> = alerts.channels.keys().map(ChannelName::as_str).collect();
+    let mut mistakes = Vec::new();
+    for (name, rule) in &alerts.rules {
+        let at = |message: String| document.mistake(rule.offset, format!("[alerts.rules.{name}]: {message}"));
+        mistakes.extend(rule.value.check(name).err().map(|error| at(error.to_string())));
+        for channel in rule.value.notify().iter().filter(|channel| !alerts.channels.contains_key(channel)) {
+            let remedy = match nearest(channel.as_str(), &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("a table [alerts.channels.{channel}] would make it"),
+            };
+            mistakes.push(at(format!("there is no channel `{channel}`; {remedy}")));
+        }
+    }
+    mistakes
 }
 
 /// Returns a mistake for each connector that a bot names and that is not among `known`.

@@ -58,6 +58,12 @@ impl Reconnect {
         wait
     }
 
+    /// Says that another process uses the same credentials, and returns how long to wait before the next try.
+    pub(super) fn contested(&self, error: impl fmt::Display, wait: Duration) -> Duration {
+        self.status.publish(Link::Contested { error: brief(&error.to_string()), wait });
+        wait
+    }
+
     /// Says that the platform refuses the credentials.
     pub(super) fn refused(&self, error: impl fmt::Display) {
         self.status.publish(Link::AuthFailed { error: brief(&error.to_string()) });

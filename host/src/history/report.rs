@@ -337,7 +337,7 @@ fn connectors(totals: &Totals) -> Vec<ConnectorReport> {
         let lost = connector.deliveries.iter().filter(|(outcome, _)| *outcome != "ok").map(|(_, count)| *count);
         (lost.sum::<u64>(), connector.rate_limited, connector.connections)
     };
-    connectors.sort_by(|one, other| lost(other).cmp(&lost(one)));
+    connectors.sort_by_key(|connector| std::cmp::Reverse(lost(connector)));
     connectors
 }
 

@@ -56,7 +56,7 @@ pub(super) fn encode(kind: Kind, series: &[(Labels, Point)]) -> Vec<u8> {
         put_integer(&mut head, table.len() as u64);
         table.iter().for_each(|bound| put_number(&mut head, *bound));
     }
-    let mut encoder = DeflateEncoder::new(vec![FORM], Compression::default());
+    let mut encoder = DeflateEncoder::new(vec![FORM], Compression::fast());
     encoder.write_all(&head).and_then(|()| encoder.write_all(&body)).expect("writing to memory does not fail");
     encoder.finish().expect("writing to memory does not fail")
 }

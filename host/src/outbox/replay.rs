@@ -73,7 +73,9 @@ impl Replay {
         match &status.link {
             Link::Connected if is_new || self.gate == Gate::Closed => self.gate = self.opened(now, backlog),
             Link::Connected => {}
-            Link::Connecting | Link::BackingOff { .. } | Link::AuthFailed { .. } => self.gate = Gate::Closed,
+            Link::Connecting | Link::BackingOff { .. } | Link::Contested { .. } | Link::AuthFailed { .. } => {
+                self.gate = Gate::Closed;
+            }
             // Its input has ended and it still delivers; or it was told to stop, then it is not asked for long.
             Link::Stopped if self.gate == Gate::Closed => self.gate = Gate::Open,
             Link::Stopped => {}

@@ -33,13 +33,21 @@ pub struct Limits {
     pub bytes_max: u64,
     /// Bytes that the file never has more of: above it nothing is written. Default: 320 MiB.
     pub file_bytes_max: u64,
+    /// Bytes on the disk below which nothing is written, or a sixteenth of a small disk: the last room belongs to the store.
+    /// Default: 64 MiB.
+    pub room_bytes_min: u64,
     /// How long nothing is tried after something could not be written. Default: 1 min.
     pub rest: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes_max: 256 << 20, file_bytes_max: 320 << 20, rest: Duration::from_secs(60) }
+        Self {
+            bytes_max: 256 << 20,
+            file_bytes_max: 320 << 20,
+            room_bytes_min: 64 << 20,
+            rest: Duration::from_secs(60),
+        }
     }
 }
 

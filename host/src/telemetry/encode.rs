@@ -27,15 +27,12 @@ impl Sender {
     /// Returns this process as the service of that name.
     pub(super) fn new(service: &str) -> Self {
         let instance = format!("{:032x}", fastrand::u128(..));
-        let mut attributes = vec![
+        let attributes = vec![
             text("service.name", service),
             text("service.version", env!("CARGO_PKG_VERSION")),
             text("service.instance.id", &instance),
+            text("host.name", &crate::machine::name()),
         ];
-        // Where the system does not say, the collector may know by the address.
-        if let Ok(name) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
-            attributes.push(text("host.name", name.trim()));
-        }
         Self(Arc::new(Resource { attributes, ..Resource::default() }))
     }
 

@@ -71,6 +71,11 @@ pub struct Probes {
 type Statuses = Mutex<BTreeMap<ProbeName, ProbeStatus>>;
 
 impl Probes {
+    /// Returns a handle with nobody behind it: nothing is probed.
+    pub fn absent() -> Self {
+        Self { wanted: watch::Sender::default(), statuses: Arc::default() }
+    }
+
     /// Begins to make these probes, on the current Tokio runtime; each for the first time within ten seconds. The task ends at once
     /// when `cancel` is given.
     ///

@@ -18,8 +18,6 @@ use crate::rate::Rate;
 const HELD_MAX: usize = 1_000;
 /// Ids of alerts that are up. There are never more.
 const IDS_MAX: usize = ALERTS_MAX + HOST_ALERTS_MAX;
-/// Severities, of what is over and of what is up.
-const RANKS: usize = 6;
 /// Notices that may leave one after the other before `digest_every` holds.
 const BURST: u32 = 3;
 
@@ -57,8 +55,8 @@ pub struct Digest {
     rules: DigestRules,
     rate: Rate,
     held: BTreeMap<AlertId, Held>,
-    /// How many of `held`, by rank.
-    held_by: [usize; RANKS],
+    /// What is held, the first to be left out first.
+    ranks: BTreeSet<Rank>,
     /// What is up, was to be told, and did not fit into `held`.
     counted: BTreeMap<AlertId, Severity>,
     /// What did not fit either and is over, and what was not heard of.
@@ -80,6 +78,14 @@ struct Held {
     times: u64,
 }
 
+/// How little an alert may be left out; the id only tells it from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    is_up: bool,
+    severity: Severity,
+    id: Reverse<AlertId>,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Told {
     severity: Severity,
@@ -95,7 +101,7 @@ impl Digest {
             rules,
             rate,
             held: BTreeMap::new(),
-            held_by: [0; RANKS],
+            ranks: BTreeSet::new(),
             counted: BTreeMap::new(),
             more: More::default(),
             told: BTreeMap::new(),
@@ -177,7 +183,7 @@ impl Digest {
     pub fn drain(&mut self, now: Instant, active: impl FnOnce() -> Vec<Alert>) -> Option<Content> {
         let mut entries = self.reminders(now, active);
         let held = std::mem::take(&mut self.held);
-        self.held_by = [0; RANKS];
+        self.ranks.clear();
         for (id, held) in held {
             if held.is_up {
                 self.note_told(&held.news.alert, now);
@@ -210,12 +216,12 @@ impl Digest {
     fn rise(&mut self, news: &Arc<News>, now: Instant) {
         let id = news.alert.id;
         if let Some(held) = self.held.get_mut(&id) {
-            self.held_by[held.rank()] -= 1;
+            self.ranks.remove(&held.rank());
             // One that is up already has not come up again: that was known before it was heard.
             held.times += u64::from(!held.is_up && news.turn == Turn::Fired);
             held.is_up = true;
             held.news = Arc::clone(news);
-            self.held_by[held.rank()] += 1;
+            self.ranks.insert(held.rank());
             return;
         }
         let was_told = self.told.contains_key(&id);
@@ -229,15 +235,15 @@ impl Digest {
         let id = news.alert.id;
         if let Some(held) = self.held.get_mut(&id) {
             if held.was_told && !self.rules.resolved {
-                self.held_by[held.rank()] -= 1;
+                self.ranks.remove(&held.rank());
                 self.held.remove(&id);
                 self.told.remove(&id);
                 return;
             }
-            self.held_by[held.rank()] -= 1;
+            self.ranks.remove(&held.rank());
             held.is_up = false;
             held.news = Arc::clone(news);
-            self.held_by[held.rank()] += 1;
+            self.ranks.insert(held.rank());
         } else if self.counted.contains_key(&id) {
             self.end_counted(id);
         } else if self.told.contains_key(&id) {
@@ -262,20 +268,21 @@ impl Digest {
     /// Holds an alert, or counts the one of the least rank among those that are there and itself.
     fn hold(&mut self, held: Held, now: Instant) {
         self.since.get_or_insert(now);
-        let rank = held.rank();
         if self.held.len() >= HELD_MAX {
-            if self.held_by[..rank].iter().all(|held| *held == 0) {
-                return self.count(&held);
-            }
-            let least = self.held.iter().min_by_key(|(id, held)| (held.rank(), Reverse(**id)));
-            if let Some(id) = least.map(|(id, _)| *id)
-                && let Some(least) = self.held.remove(&id)
-            {
-                self.held_by[least.rank()] -= 1;
-                self.count(&least);
+            match self.ranks.pop_first() {
+                Some(least) if least < held.rank() => {
+                    let Reverse(id) = least.id;
+                    if let Some(least) = self.held.remove(&id) {
+                        self.count(&least);
+                    }
+                }
+                least => {
+                    self.ranks.extend(least);
+                    return self.count(&held);
+                }
             }
         }
-        self.held_by[rank] += 1;
+        self.ranks.insert(held.rank());
         self.held.insert(held.news.alert.id, held);
     }
 
@@ -349,9 +356,8 @@ impl Held {
         self.news.alert.severity
     }
 
-    /// Returns how little it may be left out.
-    fn rank(&self) -> usize {
-        self.severity() as usize + if self.is_up { RANKS / 2 } else { 0 }
+    fn rank(&self) -> Rank {
+        Rank { is_up: self.is_up, severity: self.severity(), id: Reverse(self.news.alert.id) }
     }
 
     fn into_entry(self) -> Entry {

@@ -274,7 +274,7 @@ impl Watch {
         RuleView {
             name: rule.name.clone(),
             expression: rule.metric.to_string(),
-            op: rule.op.as_str(),
+            op: rule.op.as_str().to_owned(),
             threshold: rule.threshold.to_string(),
             for_seconds: rule.r#for.as_secs_f64(),
             forecast_seconds: rule.forecast.map(|forecast| forecast.within.as_secs_f64()),

@@ -253,16 +253,17 @@ impl<'a> Poller<'a> {
             Verdict::WaitExactly(wait) => link.failed_for(&error, wait),
             Verdict::Conflict => {
                 let wait = (self.config.poll_timeout + CONFLICT_MARGIN).min(self.config.reconnect_max);
-                link.failed_for(format_args!("another process polls with this token: {error}"), wait)
+                link.contested(format_args!("another process polls with this token: {error}"), wait)
             }
             Verdict::Webhook if !self.webhook_was_removed => {
                 self.webhook_was_removed = true;
                 self.remove_webhook().await;
                 link.failed(&error)
             }
-            Verdict::Webhook => {
-                link.failed_long(format_args!("somebody sets a webhook for this token again and again: {error}"))
-            }
+            Verdict::Webhook => link.contested(
+                format_args!("somebody sets a webhook for this token again and again: {error}"),
+                self.config.reconnect_max,
+            ),
             Verdict::BackOff => link.failed(&error),
         };
         tracing::warn!(connector = %self.name, %error, wait_ms = wait.as_millis(), "cannot get updates");

@@ -19,7 +19,10 @@ fn histogram(counts: [u64; 3]) -> Histogram {
     Histogram { sum: total as f64, count: total, buckets }
 }
 
-fn snapshot(at: u64, families: Vec<(&str, Kind, Vec<(&str, Value)>)>) -> Snapshot {
+/// A family: its name, its kind, and a value of each bot.
+type Named<'a> = (&'a str, Kind, Vec<(&'a str, Value)>);
+
+fn snapshot(at: u64, families: Vec<Named<'_>>) -> Snapshot {
     let families = families.into_iter().map(|(name, kind, series)| {
         let series = series.into_iter().map(|(bot, value)| Series { labels: labels(bot), value });
         (name.into(), Family { kind, series: series.collect() })

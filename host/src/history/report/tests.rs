@@ -4,7 +4,10 @@ use super::*;
 use crate::history::query::Filter;
 use crate::history::sift::Bounds;
 
-fn totals(series: &[(&'static str, &[(&str, &str)], Point)]) -> Totals {
+/// A series: its name, its labels, and its total.
+type One<'a> = (&'static str, &'a [(&'a str, &'a str)], Point);
+
+fn totals(series: &[One<'_>]) -> Totals {
     let names: BTreeSet<_> = series.iter().map(|(name, _, _)| *name).collect();
     let mut totals = Totals::default();
     for wanted in names {
@@ -19,7 +22,7 @@ fn totals(series: &[(&'static str, &[(&str, &str)], Point)]) -> Totals {
     totals
 }
 
-fn report(series: &[(&'static str, &[(&str, &str)], Point)]) -> Report {
+fn report(series: &[One<'_>]) -> Report {
     Report::of(&totals(series), Timestamp::from_millis(0), Timestamp::from_millis(3_600_000))
 }
 

@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rusqlite::{Connection, TransactionBehavior};
+use rustix::fs::statvfs;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,8 @@ use crate::store::observations::{
 const ASIDE_MAX: usize = 3;
 /// Turns of alerts in one transaction.
 const BATCH_MAX: usize = 256;
+/// On a small disk, one in so many of its bytes is left to the store.
+const PART_OF_DISK: u64 = 16;
 /// Alerts whose last turn could not be written and is made up for later.
 const OWED_MAX: usize = 1_024;
 
@@ -97,7 +100,8 @@ pub(in crate::store) fn spawn_keeper(
     mut requests: mpsc::Receiver<Request>,
     closing: CancellationToken,
 ) -> Result<(JoinHandle<()>, Opened), StoreError> {
-    let mut keeper = Keeper { path, limits, tally, connection: None, resting_until: None, owed: BTreeMap::new() };
+    let mut keeper =
+        Keeper { path, limits, tally, connection: None, resting_until: None, trouble: None, owed: BTreeMap::new() };
     let opened = Opened { set_aside: keeper.open() };
     let thread = spawn_thread("observations", move |runtime| {
         runtime.block_on(async move {
@@ -125,6 +129,8 @@ struct Keeper {
     connection: Option<Connection>,
     /// Nothing is written before.
     resting_until: Option<Instant>,
+    /// Why something could not be done last.
+    trouble: Option<StoreError>,
     /// What `alerts_up` should say, of alerts whose turns were dropped.
     owed: BTreeMap<(Source, String), UpChange>,
 }
@@ -198,12 +204,17 @@ impl Keeper {
     /// Does something in a transaction: all of it or nothing, and nothing at all while the database rests.
     fn write(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<(), StoreError> {
         if self.resting_until.is_some_and(|until| Instant::now() < until) {
-            return Err(StoreError::Stopped);
+            return Err(self.trouble());
+        }
+        if is_disk_cramped(&self.path, self.limits.room_bytes_min) {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(self.failed(StoreError::DiskFull { path: Arc::clone(&self.path), source: Arc::new(source) }));
         }
         if self.connection.is_none() {
             self.open();
         }
-        let connection = self.connection.as_mut().ok_or(StoreError::Stopped)?;
+        let trouble = self.trouble();
+        let connection = self.connection.as_mut().ok_or(trouble)?;
         let transact = |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             work(&transaction)?;
@@ -223,7 +234,7 @@ impl Keeper {
 
     /// Reads something, with the number of rows that could not be trusted.
     fn read<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<(T, u64)>) -> Result<T, StoreError> {
-        let connection = self.connection.as_ref().ok_or(StoreError::Stopped)?;
+        let connection = self.connection.as_ref().ok_or_else(|| self.trouble())?;
         match work(connection) {
             Ok((found, unfit)) => {
                 self.tally.unfit.fetch_add(unfit, Ordering::Relaxed);
@@ -264,7 +275,12 @@ impl Keeper {
         error
     }
 
+    fn trouble(&self) -> StoreError {
+        self.trouble.clone().unwrap_or(StoreError::Stopped)
+    }
+
     fn rest(&mut self, error: &StoreError) {
+        self.trouble = Some(error.clone());
         self.resting_until = Some(Instant::now() + self.limits.rest);
         if !self.tally.is_failing.swap(true, Ordering::Relaxed) {
             let error = error as &dyn std::error::Error;
@@ -279,6 +295,17 @@ impl Keeper {
         tracing::error!(error, aside = ?aside_path, "what was observed before is put aside and begun anew");
         aside.ok()
     }
+}
+
+/// Returns whether the disk has so little room left that the store needs it. Where that cannot be told, it is not known to have.
+fn is_disk_cramped(path: &Path, room_bytes_min: u64) -> bool {
+    let Ok(disk) = statvfs(path.parent().unwrap_or(path)) else { return false };
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    is_cramped(bytes(disk.f_bavail), bytes(disk.f_blocks), room_bytes_min)
+}
+
+fn is_cramped(available: u64, total: u64, room_bytes_min: u64) -> bool {
+    available < room_bytes_min.min(total / PART_OF_DISK)
 }
 
 fn open(path: &Arc<Path>, limits: &Limits) -> Result<Connection, StoreError> {
@@ -338,4 +365,17 @@ fn put_aside(path: &Path, now: Timestamp) -> std::io::Result<PathBuf> {
         companions.iter().filter(of_it).try_for_each(fs::remove_file)?;
     }
     Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_room_belongs_to_the_store() {
+        for (available, total, expected) in [(63, 10_000, true), (64, 10_000, false), (9, 160, true), (10, 160, false)]
+        {
+            assert_eq!(is_cramped(available, total, 64), expected, "{available} of {total}");
+        }
+    }
 }

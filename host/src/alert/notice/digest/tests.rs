@@ -204,7 +204,7 @@ fn of_too_many_the_worst_are_shown_and_the_rest_is_counted_with_bounded_memory()
     let mut bench = Bench::new(rules());
     for number in 0..10_000 {
         bench.fire(&format!("w{number}"), Severity::Warning);
-        assert!(bench.digest.held.len() <= HELD_MAX);
+        assert!(bench.digest.held.len() <= HELD_MAX && bench.digest.ranks.len() == bench.digest.held.len());
     }
     for number in 0..12 {
         bench.fire(&format!("c{number}"), Severity::Critical);
@@ -225,6 +225,7 @@ fn what_is_up_is_shown_before_any_number_of_those_that_are_over() {
     for number in 0..2_000 {
         bench.fire(&format!("c{number}"), Severity::Critical);
         bench.hear(alert(&format!("c{number}"), Severity::Critical), Turn::Resolved { by: None });
+        assert_eq!(bench.digest.ranks.len(), bench.digest.held.len());
     }
     bench.fire("up", Severity::Info);
     bench.pass(HOUR);

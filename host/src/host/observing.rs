@@ -1,0 +1,107 @@
+//! What sees and tells: the rounds of the monitor, the probes, the history of alerts, and the channels on which people are told.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::join;
+use crate::alert::Alerts;
+use crate::alert::notifier::{Notifier, NotifierHandle, NotifierParts};
+use crate::alert::rule::RuleView;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::history::History;
+use crate::machine;
+use crate::metrics::Metrics;
+use crate::monitor::{self, Monitor, MonitorParts};
+use crate::store::observations::Observations;
+use crate::vitals::Probes;
+
+/// The parts that tell, from before anything may raise an alert to after everything has ended.
+pub(super) struct Telling {
+    observations: Observations,
+    history: History,
+    chronicle: JoinHandle<()>,
+    notifier: JoinHandle<()>,
+    handle: NotifierHandle,
+    cancel: CancellationToken,
+}
+
+impl Telling {
+    /// Takes up the alerts that were up when the process before ended, and begins to tell of every turn from now on.
+    pub(super) async fn begin(
+        config: &Config,
+        alerts: &Arc<Alerts>,
+        metrics: &Arc<Metrics>,
+        observations: Observations,
+        history: History,
+    ) -> Self {
+        alerts.restore(observations.alerts_up().await);
+        let cancel = CancellationToken::new();
+        let chronicle = monitor::keep(alerts.subscribe(), observations.clone(), cancel.clone());
+        let (handle, notifier) = Notifier::spawn(NotifierParts {
+            alerts: Arc::clone(alerts),
+            channels: config.alerts.channels.clone(),
+            metrics: Arc::clone(metrics),
+            host: machine::name(),
+            cancel: cancel.clone(),
+        });
+        Self { observations, history, chronicle: tokio::spawn(chronicle), notifier, handle, cancel }
+    }
+
+    pub(super) fn handle(&self) -> NotifierHandle {
+        self.handle.clone()
+    }
+
+    pub(super) fn observations(&self) -> &Observations {
+        &self.observations
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Tells what there is left to tell, for about two seconds at most, and writes down what was seen.
+    pub(super) async fn end(self) {
+        self.cancel.cancel();
+        join("notifier", self.notifier).await;
+        join("history of alerts", self.chronicle).await;
+        self.history.flush(Timestamp::now()).await;
+        self.observations.close().await;
+    }
+}
+
+/// The parts that look.
+pub(super) struct Looking {
+    monitor: JoinHandle<()>,
+    rules: watch::Receiver<Arc<Vec<RuleView>>>,
+    probing: JoinHandle<()>,
+    probes: Probes,
+}
+
+impl Looking {
+    /// Begins to look, until `cancel`.
+    pub(super) fn begin(parts: MonitorParts, cancel: &CancellationToken) -> Self {
+        let probes = parts.config.borrow().vitals.probes.clone();
+        let (probes, probing) = Probes::spawn(probes, Arc::clone(&parts.metrics), cancel.clone());
+        let monitor = Monitor::new(parts);
+        let rules = monitor.rules();
+        Self { monitor: tokio::spawn(monitor.run(cancel.clone())), rules, probing, probes }
+    }
+
+    pub(super) fn rules(&self) -> watch::Receiver<Arc<Vec<RuleView>>> {
+        self.rules.clone()
+    }
+
+    pub(super) fn probes(&self) -> Probes {
+        self.probes.clone()
+    }
+
+    /// Waits for their end, which somebody has asked for.
+    pub(super) async fn end(self) {
+        join("monitor", self.monitor).await;
+        join("probes", self.probing).await;
+    }
+}
