@@ -131,8 +131,7 @@ pub struct Observed {
 
 impl Observed {
     /// Returns what is there where nobody looks: nothing.
-    pub fn nothing() -> Self {
-        let metrics = Arc::new(Metrics::new());
+    pub fn nothing(metrics: Arc<Metrics>) -> Self {
         let observations = Observations::absent();
         Self {
             errors: Arc::new(Errors::new(Arc::clone(&metrics))),

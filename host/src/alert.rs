@@ -5,22 +5,21 @@
 mod book;
 pub mod channel;
 mod config;
+mod identity;
 mod line;
 pub mod notice;
 pub mod notifier;
 pub mod rule;
 mod signs;
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use sha2::{Digest, Sha256};
 use tokio::sync::broadcast;
 
 use self::book::{Book, Outcome};
 pub use self::config::{AlertsConfig, AlertsTable};
+pub use self::identity::{AlertId, AlertIdError};
 use self::line::Line;
 pub use self::line::TARGET;
 pub use self::signs::Signs;
@@ -53,10 +52,6 @@ pub enum Source {
     /// A bot.
     Bot(BotName),
 }
-
-/// Names an alert, in this process and in every later one: two alerts of one source with one key have the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AlertId(u64);
 
 /// An alert that is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,38 +121,6 @@ pub enum Turn {
         /// Who said so. None: what it was about is over.
         by: Option<String>,
     },
-}
-
-impl AlertId {
-    fn of(source: &Source, key: &str) -> Self {
-        let bot = match source {
-            Source::Host => "",
-            Source::Bot(bot) => bot.as_str(),
-        };
-        let hash: [u8; 32] = Sha256::new().chain_update(bot).chain_update([0]).chain_update(key).finalize().into();
-        let first = hash.iter().take(6).fold(0, |id, byte| id << 8 | u64::from(*byte));
-        Self(first)
-    }
-}
-
-impl fmt::Display for AlertId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}", self.0)
-    }
-}
-
-/// Why a text is no [`AlertId`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an alert's id has 12 hexadecimal digits")]
-pub struct AlertIdError;
-
-impl FromStr for AlertId {
-    type Err = AlertIdError;
-
-    fn from_str(text: &str) -> Result<Self, AlertIdError> {
-        let is_id = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u64::from_str_radix(text, 16).ok().filter(|_| is_id).map(Self).ok_or(AlertIdError)
-    }
 }
 
 impl Alert {
@@ -237,23 +200,22 @@ impl Alerts {
         self.news.subscribe()
     }
 
-    /// Takes up alerts that were up when an earlier process ended, as they were: nobody is told anew. One that is up already stays
-    /// as it is.
+    /// Remembers alerts that were up when an earlier process ended. One that is raised again goes on as it was, and nobody is told
+    /// anew; until then it is not up. To be called before anything is raised.
     pub fn restore(&self, alerts: Vec<Alert>) {
-        let mut book = self.lock();
-        for alert in alerts {
-            if !book.is_up(&alert.source, &alert.key) {
-                book.raise(alert);
-            }
-        }
-        self.publish(&book);
+        self.lock().remember(alerts.into_iter().filter(Alert::is_firing));
     }
 
-    /// Resolves what was restored and has not been raised again since `began`, when this process began: nobody has a reason for it
-    /// any more. What `is_kept` says stays up.
-    pub fn end_unconfirmed(&self, began: Timestamp, now: Timestamp, is_kept: impl Fn(&Alert) -> bool) {
-        let over = self.active().into_iter().filter(|alert| alert.refreshed_at < began && !is_kept(alert));
-        over.for_each(|alert| self.end(&alert.source, &alert.key, None, now));
+    /// Resolves what is remembered still: nobody has a reason for it any more. What `is_kept` says stays.
+    pub fn end_remembered(&self, now: Timestamp, is_kept: impl Fn(&Alert) -> bool) {
+        let over: Vec<_> = self.lock().remembered().filter(|alert| !is_kept(alert)).cloned().collect();
+        over.iter().for_each(|alert| self.end(&alert.source, &alert.key, None, now));
+    }
+
+    /// Returns what is up, and what is remembered and may be up again.
+    pub fn known(&self) -> Vec<Alert> {
+        let book = self.lock();
+        book.all().filter(|alert| alert.is_firing()).chain(book.remembered()).cloned().collect()
     }
 
     /// Makes a bot's change. One that is not taken, for its key or for want of room, is counted and logged.
@@ -334,9 +296,18 @@ impl Alerts {
         self.lock().forget(&source);
     }
 
-    /// Returns what is up: the worst first, of equals the oldest first.
+    /// Returns what is a reason to look: the worst first, of equals the oldest first.
     pub fn active(&self) -> Vec<Alert> {
-        let mut alerts = self.lock().all();
+        self.sorted(Alert::is_firing)
+    }
+
+    /// Returns what may become one: what its rule has not seen for long enough. In the same order.
+    pub fn pending(&self) -> Vec<Alert> {
+        self.sorted(|alert| !alert.is_firing())
+    }
+
+    fn sorted(&self, is_wanted: impl Fn(&Alert) -> bool) -> Vec<Alert> {
+        let mut alerts: Vec<_> = self.lock().all().filter(|alert| is_wanted(alert)).cloned().collect();
         alerts.sort_by(|a, b| {
             (b.severity, a.raised_at, &a.source, &a.key).cmp(&(a.severity, b.raised_at, &b.source, &b.key))
         });

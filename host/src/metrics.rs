@@ -9,17 +9,15 @@ mod connectors;
 pub mod exposition;
 mod grouped;
 mod guest;
+mod held;
 mod machine;
 pub mod snapshot;
 mod store;
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -32,6 +30,8 @@ pub use self::connectors::ConnectorFigures;
 use self::connectors::ConnectorMetrics;
 use self::grouped::{Grouped, Words};
 use self::guest::{GuestCollector, GuestMetrics, Measurement};
+pub use self::held::LiveInstance;
+use self::held::LostLogLines;
 use self::machine::MachineMetrics;
 pub use self::machine::VitalFigures;
 pub use self::store::StoreFigures;
@@ -106,16 +106,6 @@ pub struct Attempt {
     pub fuel: u64,
 }
 
-/// Counts one instance as live for as long as it exists.
-#[derive(Debug)]
-pub struct LiveInstance(Gauge);
-
-impl Drop for LiveInstance {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -174,8 +164,7 @@ impl Metrics {
 
     /// Counts an instance as live until what is returned is dropped.
     pub fn live_instance(&self) -> LiveInstance {
-        self.own.instances_live.inc();
-        LiveInstance(self.own.instances_live.clone())
+        LiveInstance::new(self.own.instances_live.clone())
     }
 
     /// Counts a delivery that ended.
@@ -198,7 +187,7 @@ impl Metrics {
     /// Exposes `lines`, which goes on counting, as the log lines that did not reach standard error. Only the first call
     /// has an effect: a process has one log.
     pub fn expose_lost_log_lines(&self, lines: Arc<AtomicU64>) {
-        let _ = self.own.lost_log_lines.0.set(lines);
+        self.own.lost_log_lines.keep(lines);
     }
 
     /// Says how many events wait.
@@ -399,21 +388,6 @@ fn counters<const N: usize>(owner: &'static str) -> Grouped<N, Counter> {
 
 fn gauges<const N: usize>(owner: &'static str) -> Grouped<N, Gauge> {
     Grouped::new(owner, Gauge::default)
-}
-
-/// A counter that somebody else keeps.
-#[derive(Debug, Clone, Default)]
-struct LostLogLines(Arc<OnceLock<Arc<AtomicU64>>>);
-
-impl EncodeMetric for LostLogLines {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let lines = self.0.get().map_or(0, |lines| lines.load(Ordering::Relaxed));
-        encoder.encode_counter::<NoLabelSet, _, u64>(&lines, None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Counter
-    }
 }
 
 fn gauge_value(count: usize) -> i64 {

@@ -75,7 +75,8 @@ pub struct Monitor {
     links: LinkWatch,
     deeds: Deeds,
     rules: watch::Sender<Arc<Vec<RuleView>>>,
-    began: Began,
+    /// When the process began to look; none once the alerts of an earlier one have been confirmed or ended.
+    unsettled: Option<Instant>,
     /// The snapshot that the last line about performance ended with.
     told: Option<Snapshot>,
 }
@@ -87,22 +88,13 @@ struct Eye {
     rules: Rules,
 }
 
-/// When the process began to look, by both clocks.
-#[derive(Debug)]
-struct Began {
-    at: Timestamp,
-    instant: Instant,
-    /// Whether the alerts of an earlier process have been confirmed or ended.
-    is_settled: bool,
-}
-
 impl Monitor {
     /// Returns the task, not yet running. The alerts that an earlier process had up must have been restored.
     pub fn new(parts: MonitorParts) -> Self {
         let config = Arc::clone(&parts.config.borrow());
         let mut rules = Rules::new(&config.alerts.rules);
-        let active = parts.alerts.active();
-        let of_host = active.into_iter().filter(|alert| alert.source == Source::Host && alert.is_firing());
+        let known = parts.alerts.known();
+        let of_host = known.into_iter().filter(|alert| alert.source == Source::Host);
         // The keys that no rule answers for are others', which raise them again if they still have a reason.
         let _ = rules.adopt(of_host.map(|alert| alert.key));
         let views = watch::Sender::new(Arc::new(rules.describe()));
@@ -112,7 +104,7 @@ impl Monitor {
             links: LinkWatch::default(),
             deeds: Deeds::new(parts.control.clone(), parts.editor.clone()),
             rules: views,
-            began: Began { at: Timestamp::now(), instant: Instant::now(), is_settled: false },
+            unsettled: Some(Instant::now()),
             told: None,
             parts,
         }
@@ -208,16 +200,13 @@ impl Monitor {
 
     /// Ends what an earlier process had up and nobody has a reason for in this one.
     fn settle(&mut self, now: Timestamp) {
-        if !self.began.is_settled && self.began.instant.elapsed() >= CONFIRM_WITHIN {
-            self.began.is_settled = true;
+        if self.unsettled.take_if(|began| began.elapsed() >= CONFIRM_WITHIN).is_some() {
             let is_rule = |key: &str| {
                 let name = key.split_once(':').map_or(key, |(name, _)| name);
                 self.rules.borrow().iter().any(|rule| rule.name.as_str() == name)
             };
             // A rule knows by itself when its alerts end.
-            self.parts
-                .alerts
-                .end_unconfirmed(self.began.at, now, |alert| alert.source == Source::Host && is_rule(&alert.key));
+            self.parts.alerts.end_remembered(now, |alert| alert.source == Source::Host && is_rule(&alert.key));
         }
     }
 

@@ -29,6 +29,23 @@ bots_dir = "bots"
 watch_settle = "40ms"
 watch_rescan = "300ms"
 instances = 64
+
+# What the machine is like that a test runs on is not what the test is about.
+[alerts.rules.disk-low]
+enabled = false
+[alerts.rules.disk-critical]
+enabled = false
+[alerts.rules.disk-fills]
+enabled = false
+[alerts.rules.memory-high]
+enabled = false
+[alerts.rules.memory-grows]
+enabled = false
+[alerts.rules.memory-pressure]
+enabled = false
+[alerts.rules.processor-busy]
+enabled = false
+
 "#;
 
 /// A running host and everything around it.

@@ -120,13 +120,13 @@ fn sources(dir: &Path) -> (Sources, watch::Sender<bool>) {
     let data = dir.join(format!("data-{:x}", fastrand::u64(..)));
     let store = Store::open(&data, StoreOptions::default()).expect("a store");
     let sources = Sources {
+        observed: Observed::nothing(Arc::clone(&metrics)),
         metrics,
         alerts,
         bots: board(bot.name.clone(), bot),
         connectors: board(console, status),
         editor: editor(dir, &data, &store),
         store,
-        observed: Observed::nothing(),
         control: Control::ended(),
         logs: Some(dir.join("logs")),
         is_ready: is_ready_receiver,

@@ -81,13 +81,13 @@ fn every_mistake_is_on_a_line_of_its_own() {
     check(
         &[(
             "config.toml",
-            "[limit]\n\n[queue]\r\n\tmax_events = 0\n[alerts]\n[admin]\ntoken = \"${BOTHOST_TEST_MISSING}\"",
+            "[limit]\n\n[queue]\r\n\tmax_events = 0\n[cluster]\n[admin]\ntoken = \"${BOTHOST_TEST_MISSING}\"",
         )],
         64,
         "",
         "config.toml:1:2: unknown section `[limit]`, did you mean `[limits]`?\n\
          config.toml:4:15: `queue.max_events` must be a whole number from 1 to 4294967295, not 0\n\
-         config.toml:5:2: `[alerts]` is not there yet\n\
+         config.toml:5:2: `[cluster]` is not there yet\n\
          config.toml:7:9: `admin.token`: the environment variable `BOTHOST_TEST_MISSING` is not set\n",
     );
 }

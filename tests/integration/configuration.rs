@@ -81,12 +81,12 @@ impl Rig {
         });
         let metrics = Arc::new(Metrics::new());
         let sources = Sources {
+            observed: Observed::nothing(Arc::clone(&metrics)),
             alerts: Arc::new(Alerts::new(Arc::clone(&metrics))),
             metrics,
             bots: Arc::new(Board::default()),
             connectors: Arc::new(Board::default()),
             store,
-            observed: Observed::nothing(),
             control: Control::ended(),
             editor,
             logs: None,

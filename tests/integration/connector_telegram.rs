@@ -230,7 +230,9 @@ async fn two_processes_with_one_token_are_told_of_each_other() {
     // Its second poll is open, and not about to be made.
     eventually(WITHIN, "a second poll", || (fake.calls_of("getUpdates").len() == 2).then_some(())).await;
     let mut second = start_with(&fake, "reconnect_max = \"1h\"");
-    let (error, wait) = first.backing_off().await;
+    let Link::Contested { error, wait } = first.link(|link| matches!(link, Link::Contested { .. })).await else {
+        unreachable!("it was waited for")
+    };
     assert!(error.starts_with("another process polls with this token"), "{error}");
     assert_eq!(wait, Duration::from_secs(6), "a poll's length and a margin");
     second.connected().await;

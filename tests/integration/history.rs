@@ -90,10 +90,10 @@ async fn what_is_asked_wrongly_is_refused_with_what_would_be_right() {
     let client = client(&host);
     for (path, said) in [
         ("metrics/history", "`name` is missing"),
-        ("metrics/history?name=x&since=yesterday", "or how long ago it was, such as 10m"),
+        ("metrics/history?name=x&since=yesterday", "or how long ago, such as 10m"),
         ("metrics/history?name=x&user=y", "this path takes: name, since, until, step, bot, connector"),
-        ("report?window=0s", "longer than zero"),
-        ("report?window=soon", "is no time"),
+        ("report?window=0s", "must be a length of time"),
+        ("report?window=soon", "must be a length of time"),
     ] {
         let refused = client.get(&format!("/api/v1/{path}")).await;
         assert!(matches!(&refused, Err(ClientError::Refused { detail, .. }) if detail.contains(said)), "{refused:?}");

@@ -153,20 +153,26 @@ pub(super) enum AlertVerb {
     Resolve,
 }
 
-/// Lists what is up: the worst first, of equals the oldest first.
+/// Lists what is up: the worst first, of equals the oldest first. What is pending, where that is asked for, comes last.
 pub(super) fn list(alerts: &Alerts, query: &Query) -> Result<Answer, Problem> {
     let (bot, severity) = (query.name::<BotName>("bot")?, query.name::<Severity>("severity")?);
     let is_wanted = |alert: &Alert| {
         severity.is_none_or(|severity| alert.severity >= severity)
             && bot.as_ref().is_none_or(|bot| matches!(&alert.source, Source::Bot(own) if own == bot))
     };
-    let active = alerts.active().into_iter().filter(is_wanted).map(AlertView::from);
-    Ok(json(StatusCode::OK, &active.collect::<Vec<_>>()))
+    let pending = if query.flag("pending")? { alerts.pending() } else { Vec::new() };
+    let listed = alerts.active().into_iter().chain(pending).filter(is_wanted).map(AlertView::from);
+    Ok(json(StatusCode::OK, &listed.collect::<Vec<_>>()))
 }
 
 /// Shows one that is up.
 pub(super) fn one(alerts: &Alerts, id: AlertId) -> Result<Answer, Problem> {
-    let alert = alerts.active().into_iter().find(|alert| alert.id == id).ok_or_else(|| absent(NotUp(id)))?;
+    let alert = alerts
+        .active()
+        .into_iter()
+        .chain(alerts.pending())
+        .find(|alert| alert.id == id)
+        .ok_or_else(|| absent(NotUp(id)))?;
     Ok(json(StatusCode::OK, &AlertView::from(alert)))
 }
 

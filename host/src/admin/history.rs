@@ -151,9 +151,6 @@ pub(super) async fn names(records: &Records, history: &History) -> Result<Answer
 /// Reports how everything fared, or one bot.
 pub(super) async fn report(records: &Records, history: &History, query: &Query) -> Result<Answer, Problem> {
     let (window, bot) = (query.span("window")?.unwrap_or(WINDOW), query.name::<BotName>("bot")?);
-    if window.is_zero() {
-        return Err(Problem::BadRequest("`window` must be longer than zero, such as 1h".to_owned()));
-    }
     let report = records.ask(history.report(window, Timestamp::now())).await?;
     Ok(match bot {
         Some(bot) => json(StatusCode::OK, &report.of_bot(bot.as_str())),

@@ -13,7 +13,7 @@
 //! GET /health/metrics                             what is measured of the host as a whole
 //! GET /api/v1/errors?severity=&component=&bot=&since=&limit=   what went wrong, grouped
 //! GET /api/v1/errors/ID                           one of them
-//! GET /api/v1/alerts?bot=&severity=               which alerts are up
+//! GET /api/v1/alerts?bot=&severity=&pending=      which alerts are up
 //! GET /api/v1/alerts/ID                           one of them
 //! GET /api/v1/alerts/history?bot=&key=&since=&until=&before=&limit=    what happened to alerts
 //! GET /api/v1/alerts/rules                        the rules and what they last saw
@@ -232,7 +232,7 @@ impl Route {
             Self::Unset => Some(&["key", "author", "reason"]),
             Self::Enable { .. } | Self::Config | Self::Rollback(_) | Self::Import => Some(&["author", "reason"]),
             Self::Versions | Self::Version(_) | Self::Diff(..) => Some(&[]),
-            Self::Alerts => Some(&["bot", "severity"]),
+            Self::Alerts => Some(&["bot", "severity", "pending"]),
             Self::AlertVerb(..) => Some(&["by"]),
             Self::AlertHistory => Some(&["bot", "key", "since", "until", "before", "limit"]),
             Self::Rules | Self::Channels | Self::ChannelTest(_) | Self::Probes => Some(&[]),

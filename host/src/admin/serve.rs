@@ -239,12 +239,12 @@ mod tests {
         let store = Store::open(dir, StoreOptions::default()).unwrap();
         let archive = Archive::open(dir, store.blobs().clone(), NonZeroUsize::MIN).unwrap();
         let sources = Sources {
+            observed: crate::admin::Observed::nothing(Arc::clone(&metrics)),
             metrics: Arc::clone(&metrics),
             alerts: Arc::new(Alerts::new(metrics)),
             bots: Arc::default(),
             connectors: Arc::default(),
             store,
-            observed: crate::admin::Observed::nothing(),
             editor: crate::admin::editor(archive, dir.join("config.toml"), control.clone()),
             control,
             logs: Some(dir.join("logs")),

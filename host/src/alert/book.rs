@@ -77,12 +77,23 @@ pub(super) struct Book {
     sources: HashMap<Source, OfSource>,
     of_bots: usize,
     firing: [usize; 3],
+    /// What an earlier process had up, by source and key, until it is raised again or ended.
+    remembered: HashMap<(Source, String), Alert>,
 }
 
 impl Book {
     pub(super) fn raise(&mut self, alert: Alert) -> Outcome {
         if alert.key.is_empty() || alert.key.len() > KEY_BYTES_MAX {
             return Outcome::Rejected(Rejection::Key);
+        }
+        let name = (alert.source.clone(), alert.key.clone());
+        if self.remembered.contains_key(&name) {
+            if !alert.is_firing() {
+                return Outcome::Refreshed;
+            }
+            if let Some(known) = self.remembered.remove(&name) {
+                self.insert(known);
+            }
         }
         let is_bot = alert.source != Source::Host;
         let of_source = self.sources.entry(alert.source.clone()).or_insert_with(OfSource::new);
@@ -112,19 +123,28 @@ impl Book {
         if is_bot && self.of_bots >= ALERTS_MAX {
             return Outcome::Rejected(Rejection::AllFull);
         }
-        of_source.alerts.insert(alert.key.clone(), alert.clone());
-        self.of_bots += usize::from(is_bot);
-        self.count(&alert, true);
+        self.insert(alert.clone());
         if alert.is_firing() { Outcome::Raised(Box::new(alert)) } else { Outcome::Refreshed }
     }
 
     pub(super) fn resolve(&mut self, source: &Source, key: &str, by: Option<String>) -> Outcome {
         let Some(alert) = self.sources.get_mut(source).and_then(|of_source| of_source.alerts.remove(key)) else {
-            return Outcome::Absent;
+            let remembered = self.remembered.remove(&(source.clone(), key.to_owned()));
+            return remembered.map_or(Outcome::Absent, |alert| Outcome::Resolved { alert: Box::new(alert), by });
         };
         self.of_bots -= usize::from(*source != Source::Host);
         self.count(&alert, false);
         if alert.is_firing() { Outcome::Resolved { alert: Box::new(alert), by } } else { Outcome::Absent }
+    }
+
+    /// Remembers what may be raised again; as much of it as may be up.
+    pub(super) fn remember(&mut self, alerts: impl Iterator<Item = Alert>) {
+        let remembered = alerts.take(ALERTS_MAX + HOST_ALERTS_MAX);
+        self.remembered.extend(remembered.map(|alert| ((alert.source.clone(), alert.key.clone()), alert)));
+    }
+
+    pub(super) fn remembered(&self) -> impl Iterator<Item = &Alert> {
+        self.remembered.values()
     }
 
     /// Forgets a source of which nothing is up, and what it may still say.
@@ -134,20 +154,18 @@ impl Book {
         }
     }
 
-    pub(super) fn is_up(&self, source: &Source, key: &str) -> bool {
-        self.sources.get(source).is_some_and(|of_source| of_source.alerts.contains_key(key))
-    }
-
     pub(super) fn find_mut(&mut self, id: AlertId) -> Option<&mut Alert> {
         self.sources.values_mut().flat_map(|of_source| of_source.alerts.values_mut()).find(|alert| alert.id == id)
     }
 
     pub(super) fn keys_of(&self, source: &Source) -> Vec<String> {
-        self.sources.get(source).map(|of_source| of_source.alerts.keys().cloned().collect()).unwrap_or_default()
+        let up = self.sources.get(source).into_iter().flat_map(|of_source| of_source.alerts.keys());
+        let remembered = self.remembered.keys().filter(|(of, _)| of == source).map(|(_, key)| key);
+        up.chain(remembered).cloned().collect()
     }
 
-    pub(super) fn all(&self) -> Vec<Alert> {
-        self.sources.values().flat_map(|of_source| of_source.alerts.values()).cloned().collect()
+    pub(super) fn all(&self) -> impl Iterator<Item = &Alert> {
+        self.sources.values().flat_map(|of_source| of_source.alerts.values())
     }
 
     /// Returns how many fire, acknowledged or not.
@@ -163,6 +181,13 @@ impl Book {
             return None;
         }
         Some(std::mem::take(&mut of_source.muted))
+    }
+
+    fn insert(&mut self, alert: Alert) {
+        self.of_bots += usize::from(alert.source != Source::Host);
+        self.count(&alert, true);
+        let of_source = self.sources.entry(alert.source.clone()).or_insert_with(OfSource::new);
+        of_source.alerts.insert(alert.key.clone(), alert);
     }
 
     fn count(&mut self, alert: &Alert, is_more: bool) {

@@ -233,7 +233,7 @@ impl Notifier {
             }
         }
         // What an earlier process said of a channel that is no more.
-        for alert in self.alerts.active() {
+        for alert in self.alerts.known() {
             let channel = alert.key.strip_prefix(FAILING).filter(|_| alert.source == Source::Host);
             if channel.is_some_and(|name| !self.running.keys().any(|running| running.as_str() == name)) {
                 self.alerts.resolve_host(&alert.key, Timestamp::now());

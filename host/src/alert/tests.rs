@@ -116,7 +116,7 @@ fn each_turn_is_told_once_and_a_pending_alert_makes_none() {
     alerts.resolve_host("k", NOW);
     assert_eq!(turns(&mut news), []);
     alerts.raise(raised("k", Severity::Warning, Standing::Pending, NOW));
-    assert_eq!(alerts.active().len(), 1);
+    assert_eq!((alerts.active().len(), alerts.pending().len()), (0, 1));
     check_metrics(&alerts, r#"bothost_alerts_active{severity="warning"} 0"#);
     alerts.raise(raised("k", Severity::Warning, Standing::Firing, LATER));
     alerts.raise(raised("k", Severity::Warning, Standing::Pending, LATER));
@@ -155,6 +155,7 @@ fn what_was_up_before_a_restart_is_up_again_and_nobody_is_told_anew() {
     let after = Alerts::new(Arc::default());
     let mut news = after.subscribe();
     after.restore(before.active());
+    assert_eq!((after.active().len(), after.known().len()), (0, 1), "whether it is still so is not known yet");
     after.apply(&bot("a"), raise("k", Severity::Warning), LATER);
     assert_eq!(turns(&mut news), []);
     let [alert] = &after.active()[..] else { panic!("one alert") };
@@ -170,4 +171,21 @@ fn the_alerts_of_a_bot_that_is_gone_end_with_it() {
     alerts.forget_bot(&bot("a"));
     assert_eq!(turns(&mut news), [("resolved", "k".to_owned())]);
     assert_eq!(alerts.active(), []);
+}
+
+#[test]
+fn what_was_up_before_a_restart_and_nobody_raises_again_is_over() {
+    let before = Alerts::new(Arc::default());
+    for key in ["kept", "raised", "resolved", "over"] {
+        before.raise_host(key, Severity::Warning, "it burns", Vec::new(), NOW);
+    }
+    let after = Alerts::new(Arc::default());
+    let mut news = after.subscribe();
+    after.restore(before.active());
+    after.raise_host("raised", Severity::Warning, "it burns", Vec::new(), LATER);
+    after.resolve_host("resolved", LATER);
+    after.end_remembered(LATER, |alert| alert.key == "kept");
+    assert_eq!(turns(&mut news), ["resolved", "over"].map(|key| ("resolved", key.to_owned())));
+    let known: Vec<_> = after.known().into_iter().map(|alert| alert.key).collect();
+    assert_eq!((after.active().len(), known.len()), (1, 2), "{known:?}");
 }

@@ -37,6 +37,9 @@ enum Act {
         /// At least as bad: info, warning or critical
         #[arg(long)]
         severity: Option<Severity>,
+        /// Those as well that are not yet a reason to look
+        #[arg(long)]
+        pending: bool,
     },
     /// Lists what happened to alerts, the latest first
     History {
@@ -80,9 +83,16 @@ impl Alerts {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (host, json) = (self.remote.find()?, self.remote.json);
         match self.act {
-            Act::List { bot, severity } => {
+            Act::List { bot, severity, pending } => {
                 let severity = severity.map(|severity| severity.as_str().to_owned());
-                let path = address(PATH, [("bot", bot.map(|bot| bot.to_string())), ("severity", severity)]);
+                let path = address(
+                    PATH,
+                    [
+                        ("bot", bot.map(|bot| bot.to_string())),
+                        ("severity", severity),
+                        ("pending", pending.then(|| "true".to_owned())),
+                    ],
+                );
                 show::<AlertView, 8>(&host, json, &path, "no alert is up", list)
             }
             Act::History { bot, since, limit } => {

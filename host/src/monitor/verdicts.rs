@@ -62,7 +62,8 @@ mod tests {
         let mut news = alerts.subscribe();
         let check = |verdict, expected: &[Standing]| {
             apply(vec![verdict], &alerts, NOW);
-            let standings: Vec<_> = alerts.active().into_iter().map(|alert| alert.standing).collect();
+            let up = alerts.active().into_iter().chain(alerts.pending());
+            let standings: Vec<_> = up.map(|alert| alert.standing).collect();
             assert_eq!(standings, expected);
         };
         check(Verdict::Pending(report()), &[Standing::Pending]);

@@ -107,10 +107,10 @@ impl Courier {
 
     /// Takes in what is up.
     pub(super) fn start(mut self, start: Start) -> Self {
-        let (active, now) = (self.alerts.active(), Instant::now().into_std());
+        let (known, now) = (self.alerts.known(), Instant::now().into_std());
         match start {
-            Start::Adopt => self.digest.adopt(&active, now),
-            Start::CatchUp => self.digest.catch_up(0, active, now, Timestamp::now()),
+            Start::Adopt => self.digest.adopt(&known, now),
+            Start::CatchUp => self.digest.catch_up(0, known, now, Timestamp::now()),
         }
         self
     }
@@ -156,8 +156,8 @@ impl Courier {
         // What is still in the line is older than what is asked for next.
         let missed = missed.saturating_add(self.news.len() as u64);
         self.news = self.news.resubscribe();
-        let active = self.alerts.active();
-        self.digest.catch_up(missed, active, now.into_std(), Timestamp::now());
+        let known = self.alerts.known();
+        self.digest.catch_up(missed, known, now.into_std(), Timestamp::now());
     }
 
     /// Puts together a notice that is due.

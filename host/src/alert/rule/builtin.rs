@@ -94,6 +94,15 @@ static BUILTINS: &[Builtin] = &[
         more: More { clear: "90%", r#for: "30s", ..NOTHING_MORE },
     },
     Builtin {
+        name: "queue-grows",
+        metric: "bothost_queue_depth_events / bothost_queue_capacity_events",
+        op: Above,
+        threshold: "98%",
+        severity: Warning,
+        message: "the queue is full in about {eta} ({value} now), and then connectors wait: `host ps` shows whose events wait",
+        more: More { clear: "50%", r#for: "5m", cooldown: "30m", forecast: "1h", window: "15m" },
+    },
+    Builtin {
         name: "queue-old",
         metric: "bothost_queue_oldest_waiting_seconds",
         op: Above,
@@ -199,7 +208,7 @@ static BUILTINS: &[Builtin] = &[
         op: Above,
         threshold: "2m",
         severity: Critical,
-        message: "{connector} has had no sign of life of its platform for {value}: see its link in `host status`, its token and \
+        message: "{connector} has had no sign of life of its platform for {value}: look at its lines in `host logs`, its token and \
                   the network",
         more: More { clear: "1m", ..NOTHING_MORE },
     },
@@ -209,8 +218,17 @@ static BUILTINS: &[Builtin] = &[
         op: Above,
         threshold: "50",
         severity: Warning,
-        message: "{value} errors within five minutes: `/health/errors` lists the kinds, the worst first",
+        message: "{value} errors within five minutes: `host errors` lists the kinds, the latest first",
         more: More { clear: "25", cooldown: "10m", ..NOTHING_MORE },
+    },
+    Builtin {
+        name: "errors-unusual",
+        metric: "anomaly(bothost_errors_total[3h])",
+        op: Above,
+        threshold: "12",
+        severity: Info,
+        message: "errors come far more often than they usually do ({value} deviations): `host errors` lists the kinds",
+        more: More { clear: "6", r#for: "3m", cooldown: "1h", ..NOTHING_MORE },
     },
     Builtin {
         name: "log-lines-lost",

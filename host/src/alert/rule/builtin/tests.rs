@@ -52,6 +52,12 @@ fn attempts(well: f64, failed: f64) -> Snapshot {
     snapshot(&[(of("attempt_ended_total", &labels("ok")), well), (of("attempt_ended_total", &labels("trap")), failed)])
 }
 
+/// Two to four errors a minute, and fifty from some minute on.
+fn errors(minutes: f64, burst: f64) -> f64 {
+    let (usual, more) = (minutes.min(burst), (minutes - burst).max(0.0));
+    (3.0 * usual + (usual * 0.7).sin()).floor() + (50.0 * more).floor()
+}
+
 /// A rule, what makes it raise an alert, what does not, and a part of what it says.
 const SCENES: &[(&str, Scene, Scene, &str)] = &[
     ("bot-fuel-near-limit", |m| fuel(m, 1e9), |m| fuel(m, 5e8), "bot echo needs up to 99"),
@@ -96,6 +102,12 @@ const SCENES: &[(&str, Scene, Scene, &str)] = &[
         |_| ratio("queue_depth_events", "queue_capacity_events", "", 1.0),
         |_| ratio("queue_depth_events", "queue_capacity_events", "", 0.97),
         "100% full",
+    ),
+    (
+        "queue-grows",
+        |m| ratio("queue_depth_events", "queue_capacity_events", "", (m / 60.0 * 0.6).min(0.9)),
+        |m| ratio("queue_depth_events", "queue_capacity_events", "", m % 7.0 / 7.0 * 0.6),
+        "the queue is full in about",
     ),
     (
         "queue-old",
@@ -176,6 +188,12 @@ const SCENES: &[(&str, Scene, Scene, &str)] = &[
         |m| gauge("errors_total", "{severity=\"error\", component=\"x\"}", m * 20.0),
         |m| gauge("errors_total", "{severity=\"error\", component=\"x\"}", m * 5.0),
         "errors within five minutes",
+    ),
+    (
+        "errors-unusual",
+        |m| gauge("errors_total", "{severity=\"warning\", component=\"x\"}", errors(m, 240.0)),
+        |m| gauge("errors_total", "{severity=\"warning\", component=\"x\"}", errors(m, 1e9)),
+        "far more often than they usually do",
     ),
     (
         "log-lines-lost",
