@@ -118,9 +118,7 @@ impl Host {
         }
         let telemetry = Telemetry::spawn(&config.telemetry, &metrics);
         let (in_force, config_now) = watch::channel(Arc::clone(&config));
-        for (bot, change, raised_at) in store.take_alerts() {
-            alerts.apply(&bot, change, raised_at);
-        }
+        telling.take_up(&alerts, store.take_alerts()).await;
         metrics.instance_limit(sandbox.instances());
         let services = Services { store: store.clone(), metrics: Arc::clone(&metrics), guard: options.guard };
         let (watching, cut_off) = (CancellationToken::new(), CancellationToken::new());

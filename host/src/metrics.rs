@@ -14,8 +14,8 @@ mod machine;
 pub mod snapshot;
 mod store;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;

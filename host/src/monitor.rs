@@ -13,6 +13,7 @@ mod links;
 mod performance;
 mod verdicts;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,12 +26,13 @@ use self::deeds::Deeds;
 use self::gauges::Gauges;
 use self::links::LinkWatch;
 use self::performance::Performance;
-use crate::alert::rule::{RuleView, Rules};
+use crate::alert::rule::{RuleView, Rules, UnknownName};
 use crate::alert::{Alerts, News, Source, Turn};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::generation::Editor;
 use crate::history::History;
+use crate::id::RuleName;
 use crate::metrics::Metrics;
 use crate::metrics::snapshot::Snapshot;
 use crate::store::Store;
@@ -41,6 +43,8 @@ use crate::vitals::Vitals;
 const SHARE: u32 = 50;
 /// Alerts that an earlier process had up are over if nobody has raised them again within this.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(120);
+/// The look after which a metric that is not there is worth a word: by then everybody has measured once.
+const LOOKS_UNTIL_NAMED: u32 = 2;
 
 /// What a round looks at, and whom it tells.
 #[derive(Debug)]
@@ -86,21 +90,52 @@ pub struct Monitor {
 struct Eye {
     vitals: Vitals,
     rules: Rules,
+    /// Looks since the rules were read.
+    looks: u32,
+    /// Metrics that are not there, of which that has been said.
+    missed: BTreeSet<(RuleName, String)>,
+}
+
+impl Eye {
+    /// Returns one whose rules know of the alerts that are up.
+    fn new(config: &Config, alerts: &Alerts) -> Self {
+        let mut rules = Rules::new(&config.alerts.rules);
+        let of_host = alerts.known().into_iter().filter(|alert| alert.source == Source::Host);
+        // The keys that no rule answers for are others', which raise them again if they still have a reason.
+        let _ = rules.adopt(of_host.map(|alert| alert.key));
+        Self { vitals: Vitals::new(config.host.data_dir.clone()), rules, looks: 0, missed: BTreeSet::new() }
+    }
+
+    /// Says of which metrics rules are that are not there, of each once.
+    fn tell_unknown(&mut self, snapshot: &Snapshot) {
+        self.looks = self.looks.saturating_add(1);
+        if self.looks != LOOKS_UNTIL_NAMED {
+            return;
+        }
+        for UnknownName { rule, name, near } in self.rules.unknown_names(snapshot) {
+            let is_new = self.missed.insert((rule.clone(), name.clone()));
+            match near {
+                Some(near) if is_new => {
+                    tracing::warn!(%rule, metric = name, near, "a rule is about a metric that is not there; did you mean the near one?");
+                }
+                None if is_new => {
+                    tracing::info!(%rule, metric = name, "a rule is about a metric that is not there yet")
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Monitor {
     /// Returns the task, not yet running. The alerts that an earlier process had up must have been restored.
     pub fn new(parts: MonitorParts) -> Self {
         let config = Arc::clone(&parts.config.borrow());
-        let mut rules = Rules::new(&config.alerts.rules);
-        let known = parts.alerts.known();
-        let of_host = known.into_iter().filter(|alert| alert.source == Source::Host);
-        // The keys that no rule answers for are others', which raise them again if they still have a reason.
-        let _ = rules.adopt(of_host.map(|alert| alert.key));
-        let views = watch::Sender::new(Arc::new(rules.describe()));
+        let eye = Eye::new(&config, &parts.alerts);
+        let views = watch::Sender::new(Arc::new(eye.rules.describe()));
         Self {
             news: parts.alerts.subscribe(),
-            eye: Some(Eye { vitals: Vitals::new(config.host.data_dir.clone()), rules }),
+            eye: Some(eye),
             links: LinkWatch::default(),
             deeds: Deeds::new(parts.control.clone(), parts.editor.clone()),
             rules: views,
@@ -139,7 +174,10 @@ impl Monitor {
                 () = tokio::time::sleep_until(began + interval.max(cost * SHARE)) => return Some(()),
                 Ok(()) = self.parts.config.changed() => {
                     let config = Arc::clone(&self.parts.config.borrow_and_update());
-                    self.with_rules(|rules| rules.replace(&config.alerts.rules));
+                    self.with_eye(|eye| {
+                        eye.rules.replace(&config.alerts.rules);
+                        eye.looks = 0;
+                    });
                 }
                 Ok(news) = self.news.recv() => self.hear(&news),
                 () = self.deeds.next(), if self.deeds.are_under_way() => {}
@@ -150,13 +188,13 @@ impl Monitor {
     /// What the operator resolved by hand must not come up with the next look.
     fn hear(&mut self, news: &News) {
         if let (Source::Host, Turn::Resolved { by: Some(_) }) = (&news.alert.source, &news.turn) {
-            self.with_rules(|rules| rules.resolved_by_hand(&news.alert.key));
+            self.with_eye(|eye| eye.rules.resolved_by_hand(&news.alert.key));
         }
     }
 
-    fn with_rules(&mut self, change: impl FnOnce(&mut Rules)) {
+    fn with_eye(&mut self, change: impl FnOnce(&mut Eye)) {
         if let Some(eye) = &mut self.eye {
-            change(&mut eye.rules);
+            change(eye);
         }
     }
 
@@ -176,6 +214,7 @@ impl Monitor {
             let snapshot = metrics.snapshot(now);
             history.record(&snapshot);
             let verdicts = eye.rules.look(&snapshot, Instant::now());
+            eye.tell_unknown(&snapshot);
             (eye, snapshot, verdicts)
         });
         match looked.await {
@@ -191,8 +230,7 @@ impl Monitor {
             Err(error) => {
                 tracing::error!(%error, "a round of measuring ended badly: rules begin anew");
                 let config = Arc::clone(&self.parts.config.borrow());
-                let vitals = Vitals::new(config.host.data_dir.clone());
-                self.eye = Some(Eye { vitals, rules: Rules::new(&config.alerts.rules) });
+                self.eye = Some(Eye::new(&config, &self.parts.alerts));
             }
         }
         self.settle(now);
@@ -203,9 +241,9 @@ impl Monitor {
         if self.unsettled.take_if(|began| began.elapsed() >= CONFIRM_WITHIN).is_some() {
             let is_rule = |key: &str| {
                 let name = key.split_once(':').map_or(key, |(name, _)| name);
-                self.rules.borrow().iter().any(|rule| rule.name.as_str() == name)
+                self.rules.borrow().iter().any(|rule| rule.enabled && rule.name.as_str() == name)
             };
-            // A rule knows by itself when its alerts end.
+            // A rule in force knows by itself when its alerts end.
             self.parts.alerts.end_remembered(now, |alert| alert.source == Source::Host && is_rule(&alert.key));
         }
     }

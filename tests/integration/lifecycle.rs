@@ -115,25 +115,25 @@ async fn told(host: &TestHost, count: u64) -> BTreeMap<String, Vec<String>> {
 }
 
 /// The directory by which the guest `ill` is made ill.
-struct Ward(PathBuf);
+pub(super) struct Ward(PathBuf);
 
 impl Ward {
     /// Makes the directory beside the bots' one.
-    fn beside(home: &Path) -> Self {
+    pub(super) fn beside(home: &Path) -> Self {
         let ward = home.join("ward");
         std::fs::create_dir(&ward).unwrap();
         Self(ward)
     }
 
     /// Returns what lets a bot see it.
-    const GRANT: &str = "[[grants.dirs]]\nhost = \"../ward\"\nguest = \"/ward\"\n";
+    pub(super) const GRANT: &str = "[[grants.dirs]]\nhost = \"../ward\"\nguest = \"/ward\"\n";
 
     /// Has the guest fail at `init`, or at every message by `trap`.
-    fn infect(&self, with: &str) {
+    pub(super) fn infect(&self, with: &str) {
         std::fs::write(self.0.join(with), "").unwrap();
     }
 
-    fn cure(&self, of: &str) {
+    pub(super) fn cure(&self, of: &str) {
         std::fs::remove_file(self.0.join(of)).unwrap();
     }
 }

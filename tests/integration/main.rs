@@ -31,6 +31,7 @@ mod sandbox;
 mod scrape;
 mod store_faults;
 mod swap_under_load;
+mod telling;
 mod tidy;
 #[cfg(feature = "otlp")]
 mod traces;

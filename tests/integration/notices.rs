@@ -73,12 +73,12 @@ impl Ops {
     }
 }
 
-fn parsed(body: &str) -> Value {
+pub(super) fn parsed(body: &str) -> Value {
     serde_json::from_str(body).unwrap()
 }
 
 /// Whether a signature is that of a body by this key, made just now.
-fn is_signed(signature: &str, key: &str, body: &str) -> bool {
+pub(super) fn is_signed(signature: &str, key: &str, body: &str) -> bool {
     let (time, hex) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
     let age = Timestamp::now().as_millis() / 1000 - time.parse::<u64>().unwrap();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).unwrap();

@@ -219,7 +219,7 @@ pub(super) async fn test(notifier: &NotifierHandle, channel: &ChannelName) -> Re
             let elapsed_ms = u64::try_from(delivered.elapsed.as_millis()).unwrap_or(u64::MAX);
             Ok(json(StatusCode::OK, &serde_json::json!({ "elapsed_ms": elapsed_ms, "answer": delivered.answer })))
         }
-        Err(error @ ChannelError::Unknown(_)) => Err(Problem::Absent(error.to_string())),
+        Err(error @ ChannelError::Unknown { .. }) => Err(Problem::Absent(error.to_string())),
         Err(error) => Err(Problem::Unavailable(format!("channel {channel} did not take the test notice: {error}"))),
     }
 }

@@ -36,8 +36,13 @@ const WORDS_CHARS_MAX: usize = 300;
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     /// There is no channel of that name.
-    #[error("there is no channel `{0}`; a table [alerts.channels.{0}] would make it")]
-    Unknown(ChannelName),
+    #[error("there is no channel `{channel}`; {}", unknown_remedy(channel, near.as_ref()))]
+    Unknown {
+        /// The name.
+        channel: ChannelName,
+        /// The one that is there and was likely meant.
+        near: Option<ChannelName>,
+    },
     /// What is configured cannot be used, as far as only its use shows it.
     #[error("the channel's {key} cannot be used: {problem}")]
     Unusable {
@@ -69,6 +74,13 @@ pub enum ChannelError {
     },
 }
 
+fn unknown_remedy(channel: &ChannelName, near: Option<&ChannelName>) -> String {
+    match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("a table [alerts.channels.{channel}] would make it"),
+    }
+}
+
 /// Whether to try again after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Advice {
@@ -84,7 +96,7 @@ impl ChannelError {
     /// Returns whether to try again.
     pub(super) fn advice(&self) -> Advice {
         match self {
-            Self::Unknown(_) | Self::Unusable { .. } => Advice::GiveUp,
+            Self::Unknown { .. } | Self::Unusable { .. } => Advice::GiveUp,
             Self::Http(HttpError::Malformed | HttpError::Dial(DialError::Forbidden { .. })) => Advice::GiveUp,
             Self::Http(_) => Advice::Retry,
             // Timeouts of the platform's own, and "too early".

@@ -29,6 +29,7 @@ use super::channel::{Channel, ChannelConfig, ChannelError, Delivered};
 use super::notice::Notice;
 use super::{Alert, Alerts, Source, TARGET};
 use crate::clock::Timestamp;
+use crate::document::nearest;
 use crate::id::ChannelName;
 use crate::metrics::Metrics;
 
@@ -150,9 +151,13 @@ impl NotifierHandle {
     ///
     /// There is no such channel, or why it did not take the notice, in the platform's words.
     pub async fn test(&self, channel: &ChannelName) -> Result<Delivered, ChannelError> {
-        let config = self.wanted.borrow().get(channel).cloned();
-        let config = config.ok_or_else(|| ChannelError::Unknown(channel.clone()))?;
-        let result = Channel::new(&config).send(&Notice::test(&self.host, Timestamp::now())).await;
+        let wanted = self.wanted.borrow().clone();
+        let Some(config) = wanted.get(channel) else {
+            let known: Vec<_> = wanted.keys().map(ChannelName::as_str).collect();
+            let near = nearest(channel.as_str(), &known).and_then(|near| near.parse().ok());
+            return Err(ChannelError::Unknown { channel: channel.clone(), near });
+        };
+        let result = Channel::new(config).send(&Notice::test(&self.host, Timestamp::now())).await;
         self.metrics.notice_sent(channel, if result.is_ok() { "test" } else { "test-failed" });
         result
     }

@@ -52,6 +52,8 @@ const GAPS_MAX: usize = 9;
 const GAPS_MIN: usize = 3;
 /// A gap so many times as long as usual is one: the process was held up.
 const GAP_FACTOR: u32 = 3;
+/// How long a process may have begun until what it measures is there: bots have to start first, and probes to be made.
+const BEGINNING: Duration = Duration::from_secs(120);
 /// A shorter gap is none, however short the usual one is.
 const GAP_MIN: Duration = Duration::from_secs(1);
 
@@ -169,7 +171,7 @@ impl Rules {
                     let (firing, pending) = changed.map(Watch::into_keys).unwrap_or_default();
                     let mut watch = Watch::new(rule);
                     self.orphans.extend(pending);
-                    self.orphans.extend(firing.into_iter().filter(|key| !watch.adopt(key)));
+                    self.orphans.extend(firing.into_iter().filter(|key| !watch.adopt(key, Duration::ZERO)));
                     watch
                 }
             };
@@ -189,7 +191,7 @@ impl Rules {
         for key in firing.into_iter().map(Into::into) {
             let rule = key.split_once(':').map_or(key.as_str(), |(rule, _)| rule);
             let watch = rule.parse().ok().and_then(|rule: RuleName| self.watches.get_mut(&rule));
-            if !watch.is_some_and(|watch| watch.adopt(&key)) {
+            if !watch.is_some_and(|watch| watch.adopt(&key, BEGINNING)) {
                 others.push(key);
             }
         }

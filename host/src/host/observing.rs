@@ -1,5 +1,6 @@
 //! What sees and tells: the rounds of the monitor, the probes, the history of alerts, and the channels on which people are told.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -7,16 +8,18 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::join;
-use crate::alert::Alerts;
+use crate::action::AlertChange;
 use crate::alert::notifier::{Notifier, NotifierHandle, NotifierParts};
 use crate::alert::rule::RuleView;
+use crate::alert::{Alert, Alerts, Source, Turn};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::history::History;
+use crate::id::BotName;
 use crate::machine;
 use crate::metrics::Metrics;
 use crate::monitor::{self, Monitor, MonitorParts};
-use crate::store::observations::Observations;
+use crate::store::observations::{AlertQuery, Observations};
 use crate::vitals::Probes;
 
 /// The parts that tell, from before anything may raise an alert to after everything has ended.
@@ -49,6 +52,30 @@ impl Telling {
             cancel: cancel.clone(),
         });
         Self { observations, history, chronicle: tokio::spawn(chronicle), notifier, handle, cancel }
+    }
+
+    /// Raises the alerts of bots that the store says are up, since when they are. Of those that were up in the process before nobody is
+    /// told anew; those that an operator has ended since the bot raised them stay ended.
+    pub(super) async fn take_up(&self, alerts: &Alerts, of_bots: Vec<(BotName, AlertChange, Timestamp)>) {
+        let known = alerts.known().into_iter().map(|alert| (alert.source, alert.key));
+        let known: HashSet<(Source, String)> = known.collect();
+        for (bot, change, raised_at) in of_bots {
+            let AlertChange::Raise { key, severity, summary, details } = change else { continue };
+            let of = (Source::Bot(bot), key);
+            if known.contains(&of) || !self.is_ended_by_hand(&of).await {
+                let (source, key) = of;
+                let alert = Alert::new(source, &key, severity, summary, Timestamp::now()).with_details(details);
+                alerts.raise(Alert { raised_at, ..alert });
+            }
+        }
+    }
+
+    async fn is_ended_by_hand(&self, (source, key): &(Source, String)) -> bool {
+        let query =
+            AlertQuery { source: Some(source.clone()), key: Some(key.clone()), limit: 1, ..AlertQuery::default() };
+        // Where the history cannot be read, the alert comes up: better once too often.
+        let last = self.observations.alert_history(query).await.unwrap_or_default().into_iter().next();
+        last.is_some_and(|last| matches!(last.news.turn, Turn::Resolved { by: Some(_) }))
     }
 
     pub(super) fn handle(&self) -> NotifierHandle {

@@ -39,6 +39,8 @@ pub(super) struct Watch {
 #[derive(Debug, Default)]
 struct Adopted {
     since: Option<Instant>,
+    /// It stays up for so long at least where its subject is not seen.
+    patience: Duration,
     missed: u32,
     /// An operator ended it.
     is_ended_by_hand: bool,
@@ -79,10 +81,10 @@ impl Watch {
         self.standings.len() + self.adopted.len()
     }
 
-    /// Takes up an alert; false if the rule is not in force.
-    pub(super) fn adopt(&mut self, key: &str) -> bool {
+    /// Takes up an alert, for `patience` at least where its subject is not seen; false if the rule is not in force.
+    pub(super) fn adopt(&mut self, key: &str, patience: Duration) -> bool {
         if self.rule.is_enabled {
-            self.adopted.insert(key.to_owned(), Adopted::default());
+            self.adopted.insert(key.to_owned(), Adopted { patience, ..Adopted::default() });
         }
         self.rule.is_enabled
     }
@@ -216,7 +218,8 @@ impl Watch {
         self.adopted.retain(|key, adopted| {
             let since = *adopted.since.get_or_insert(now);
             adopted.missed = adopted.missed.saturating_add(1);
-            let is_gone = adopted.missed >= LOOKS_UNTIL_GONE && now.saturating_duration_since(since) >= memory;
+            let is_gone = adopted.missed >= LOOKS_UNTIL_GONE
+                && now.saturating_duration_since(since) >= memory.max(adopted.patience);
             let is_up = !adopted.is_ended_by_hand;
             verdicts.extend((is_gone && is_up).then(|| Verdict::End { key: key.clone() }));
             !is_gone
