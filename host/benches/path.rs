@@ -18,11 +18,13 @@
 //!   be lower and say less, as both sides pass the connector.
 //! - *Memory* (`memory`): a store with an instance of bare wasmtime, after one call.
 //!
-//! Then a table without floors: what an event costs beside few and many stored ones (`growth`).
+//! Then two tables without floors: what an event costs beside few and many stored ones (`growth`), and what it costs that the host
+//! measures and tells (`cost`).
 
 mod path {
     pub mod calls;
     pub mod ceiling;
+    pub mod cost;
     pub mod floor;
     pub mod growth;
     pub mod loading;
@@ -41,9 +43,10 @@ use std::time::Duration;
 use criterion::Criterion;
 
 use path::floor::Floor;
+use path::measure::is_wanted;
 use path::sheet::Sheet;
 use path::wall::Wall;
-use path::{calls, growth, loading, memory, messages};
+use path::{calls, cost, growth, loading, memory, messages};
 
 /// Instances of either pool; few are live at a time where time is measured.
 const INSTANCES: u32 = 16;
@@ -64,9 +67,8 @@ fn main() {
     let mut sheet = Sheet::new(output);
     let runtime = bothost::host::runtime().expect("a runtime");
 
-    // First, while no freed memory lies about that could hide what is taken. With a filter it is not what was asked for.
-    let is_whole_run = std::env::args().skip(1).all(|argument| argument == "--bench");
-    let taken = is_whole_run.then(|| memory::measure(&runtime));
+    // First, while no freed memory lies about that could hide what is taken.
+    let taken = is_wanted("memory").then(|| memory::measure(&runtime));
 
     let wall = Wall::new(INSTANCES);
     let floor = Floor::new(INSTANCES);
@@ -83,4 +85,5 @@ fn main() {
     }
     sheet.print();
     growth::measure(&runtime);
+    cost::measure(&runtime);
 }

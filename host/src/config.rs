@@ -178,6 +178,9 @@ pub struct HostConfig {
     /// Most instances that live at one moment in the whole process; past it events wait. Default, none: as many as the
     /// system's `vm.max_map_count` has room for.
     pub instances: Option<NonZeroU32>,
+    /// Whether the process may leave core files, and other processes of its user may read its memory, in which the secrets are.
+    /// Default: no.
+    pub core_dumps: bool,
 }
 
 impl Default for HostConfig {
@@ -189,6 +192,7 @@ impl Default for HostConfig {
             watch_settle: Duration::from_millis(200),
             watch_rescan: Duration::from_secs(10),
             instances: None,
+            core_dumps: false,
         }
     }
 }

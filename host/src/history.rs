@@ -31,9 +31,10 @@ pub use self::report::{BotReport, Budget, ConnectorReport, HostReport, Level, Qu
 use self::report::{FAMILIES, Totals};
 use self::sift::{Bounds, Sift};
 use crate::clock::Timestamp;
+use crate::metrics::ObservationFigures;
 use crate::metrics::snapshot::Snapshot;
 use crate::store::StoreError;
-use crate::store::observations::{Observations, PointsQuery, PointsRow};
+use crate::store::observations::{Losses, Observations, PointsQuery, PointsRow};
 
 /// Questions at a time: each holds some megabytes.
 const AT_A_TIME: usize = 2;
@@ -69,6 +70,13 @@ impl History {
     pub fn record(&self, snapshot: &Snapshot) {
         let finished = self.recorder().record(snapshot);
         self.append(finished, snapshot.at);
+    }
+
+    /// Returns what has become of what was written down here, and of the turns of alerts beside it.
+    pub fn figures(&self) -> ObservationFigures {
+        let Losses { news, points, unfit, files } = self.shared.observations.losses();
+        let is_working = self.shared.observations.is_working();
+        ObservationFigures { is_working, turns_lost: news, points_lost: points, unfit, files_set_aside: files }
     }
 
     /// Writes down what there is of the steps that are not over, and waits for that; for the end of the process. A process that goes

@@ -9,13 +9,12 @@ mod connectors;
 pub mod exposition;
 mod grouped;
 mod guest;
-mod held;
+mod lines;
 mod machine;
 pub mod snapshot;
 mod store;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -29,13 +28,12 @@ pub use self::bots::{BotFigures, QueueFigures};
 pub use self::connectors::ConnectorFigures;
 use self::connectors::ConnectorMetrics;
 use self::grouped::{Grouped, Words};
-use self::guest::{GuestCollector, GuestMetrics, Measurement};
-pub use self::held::LiveInstance;
-use self::held::LostLogLines;
+use self::guest::{GuestCollector, GuestMetrics};
+use self::lines::LostLogLines;
 use self::machine::MachineMetrics;
 pub use self::machine::VitalFigures;
-pub use self::store::StoreFigures;
 use self::store::StoreMetrics;
+pub use self::store::{ObservationFigures, StoreFigures};
 use crate::action::Severity;
 use crate::event::EventClass;
 use crate::grants::ConnectorKey;
@@ -53,6 +51,7 @@ pub struct Metrics {
     registry: Registry,
     guests: Arc<GuestMetrics>,
     own: OwnMetrics,
+    is_muted: bool,
 }
 
 /// What the host itself counts.
@@ -106,6 +105,16 @@ pub struct Attempt {
     pub fuel: u64,
 }
 
+/// Counts one instance as live for as long as it exists.
+#[derive(Debug)]
+pub struct LiveInstance(Gauge);
+
+impl Drop for LiveInstance {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -119,7 +128,13 @@ impl Metrics {
         let own = OwnMetrics::register(&mut registry);
         let guests = Arc::new(GuestMetrics::default());
         registry.register_collector(Box::new(GuestCollector(guests.clone())));
-        Self { registry, guests, own }
+        Self { registry, guests, own, is_muted: false }
+    }
+
+    /// Returns metrics that take nothing down of what happens event by event: only for measuring, beside others, what that costs.
+    /// What is set once a round, or is rare, is taken down as ever.
+    pub fn muted() -> Self {
+        Self { is_muted: true, ..Self::new() }
     }
 
     /// Returns everything in the OpenMetrics text format. What it costs grows with the number of series, which is
@@ -133,18 +148,27 @@ impl Metrics {
 
     /// Counts an event that the host took over; one without a connector is a timer's.
     pub fn event_taken_over(&self, connector: Option<&ConnectorKey>, class: EventClass) {
+        if self.is_muted {
+            return;
+        }
         let connector = connector.map_or_else(String::new, ToString::to_string);
         self.own.events_taken_over.count(&connector, [("class", class.as_str())], 1);
     }
 
     /// Counts an event that a platform delivered again and that was taken over before.
     pub fn event_duplicate(&self, connector: Option<&ConnectorKey>) {
+        if self.is_muted {
+            return;
+        }
         let connector = connector.map_or_else(String::new, ToString::to_string);
         self.own.events_duplicate.count(&connector, [], 1);
     }
 
     /// Counts and measures an attempt that ended, well or not.
     pub fn attempt_ended(&self, bot: &BotName, attempt: &Attempt) {
+        if self.is_muted {
+            return;
+        }
         let words = [("class", attempt.class.as_str()), ("outcome", attempt.outcome)];
         self.own.attempts_ended.count(bot.as_str(), words, 1);
         self.own.attempt_waited.observe(bot.as_str(), [], attempt.waited.as_secs_f64());
@@ -159,16 +183,23 @@ impl Metrics {
 
     /// Counts an instance that was created.
     pub fn instance_created(&self, bot: &BotName) {
+        if self.is_muted {
+            return;
+        }
         self.own.instances_created.count(bot.as_str(), [], 1);
     }
 
     /// Counts an instance as live until what is returned is dropped.
     pub fn live_instance(&self) -> LiveInstance {
-        LiveInstance::new(self.own.instances_live.clone())
+        self.own.instances_live.inc();
+        LiveInstance(self.own.instances_live.clone())
     }
 
     /// Counts a delivery that ended.
     pub fn delivery_ended(&self, connector: &ConnectorKey, outcome: &'static str) {
+        if self.is_muted {
+            return;
+        }
         self.own.deliveries_ended.count(&connector.to_string(), [("outcome", outcome)], 1);
     }
 
@@ -177,26 +208,19 @@ impl Metrics {
         self.own.dead_letters.count(bot.as_str(), [], 1);
     }
 
-    /// Counts log lines of a bot that were dropped.
-    pub fn dropped_log_lines(&self, bot: &BotName, lines: u64) {
-        if lines > 0 {
-            self.own.dropped_log_lines.count(bot.as_str(), [], lines);
-        }
-    }
-
-    /// Exposes `lines`, which goes on counting, as the log lines that did not reach standard error. Only the first call
-    /// has an effect: a process has one log.
-    pub fn expose_lost_log_lines(&self, lines: Arc<AtomicU64>) {
-        self.own.lost_log_lines.keep(lines);
-    }
-
     /// Says how many events wait.
     pub fn queue_depth(&self, events: usize) {
+        if self.is_muted {
+            return;
+        }
         self.own.queue_depth.set(gauge_value(events));
     }
 
     /// Says how many actions wait for a connector.
     pub fn outbox_depth(&self, connector: &ConnectorKey, actions: usize) {
+        if self.is_muted {
+            return;
+        }
         self.own.outbox_depth.set(&connector.to_string(), [], gauge_value(actions));
     }
 
@@ -268,27 +292,6 @@ impl Metrics {
         self.own.store.set(figures);
     }
 
-    /// Adds to a counter that a bot brings.
-    pub fn guest_count(&self, bot: &BotName, name: &str, delta: u64, labels: &[(String, String)]) {
-        self.guest(bot, name, Measurement::Count(delta), labels);
-    }
-
-    /// Sets a gauge that a bot brings.
-    pub fn guest_gauge(&self, bot: &BotName, name: &str, value: f64, labels: &[(String, String)]) {
-        self.guest(bot, name, Measurement::Gauge(value), labels);
-    }
-
-    /// Adds an observation to a histogram that a bot brings.
-    pub fn guest_observe(&self, bot: &BotName, name: &str, value: f64, labels: &[(String, String)]) {
-        self.guest(bot, name, Measurement::Observe(value), labels);
-    }
-
-    fn guest(&self, bot: &BotName, name: &str, measurement: Measurement, labels: &[(String, String)]) {
-        if let Err(rejection) = self.guests.record(bot, name, measurement, labels) {
-            self.own.guest_rejected.count(bot.as_str(), [("reason", rejection.as_str())], 1);
-        }
-    }
-
     /// Drops every series of a bot. Call it after the bot's last attempt ended: what comes later begins new ones.
     pub fn forget_bot(&self, bot: &BotName) {
         let (own, name) = (&self.own, bot.as_str());
@@ -348,7 +351,7 @@ impl OwnMetrics {
             lost_log_lines: add(
                 to,
                 "log_lines_lost",
-                "Lines that standard error did not take",
+                "Lines that standard error or a log file did not take",
                 LostLogLines::default(),
             ),
             guest_rejected: add(to, "guest_metrics_rejected", "Measurements of bots that were dropped", counters(bot)),
@@ -396,6 +399,8 @@ fn gauge_value(count: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
 
     fn bot(name: &str) -> BotName {
@@ -494,6 +499,20 @@ mod tests {
             assert!(text.lines().any(|given| given == line), "{line}\nnot in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn muted_metrics_take_down_rounds_and_no_events() {
+        let (metrics, connector) = (Metrics::muted(), ConnectorKey::shared("console".parse().unwrap()));
+        metrics.event_taken_over(Some(&connector), EventClass::Message);
+        metrics.attempt_ended(&bot("echo"), &attempt("ok"));
+        metrics.delivery_ended(&connector, "ok");
+        metrics.delivered_after(&connector, Duration::from_millis(30));
+        metrics.guest_count(&bot("echo"), "orders", 3, &[]);
+        let text = metrics.render();
+        assert!(!text.contains("console") && !text.contains("echo"), "{text}");
+        metrics.bot_figures(&[(bot("echo"), BotFigures::default())]);
+        assert!(metrics.render().contains(r#"bothost_bot_queued_events{bot="echo"} 0"#));
     }
 
     #[test]

@@ -205,6 +205,7 @@ impl Monitor {
             let config = Arc::clone(&self.parts.config.borrow());
             let MonitorParts { bots, links, store, .. } = &self.parts;
             gauges::publish(&Gauges { bots, connectors: links, store, config: &config }, &self.parts.metrics, now);
+            self.parts.metrics.observations(&self.parts.history.figures());
         }
         let Some(mut eye) = self.eye.take() else { return };
         let (metrics, history) = (Arc::clone(&self.parts.metrics), self.parts.history.clone());

@@ -31,7 +31,7 @@ mod wit;
 pub use compile::{CompileError, CompileLimits, compile_in_this_process};
 pub use component::{Component, ComponentError, GuestManifest, Load, LoadSource, ManifestCommand};
 pub use context::{GrantError, GuestContext, Services};
-pub use engine::{Sandbox, SandboxConfig, SandboxError};
+pub use engine::{Sandbox, SandboxConfig, SandboxError, open_page_map};
 pub use fault::{Fault, FaultKind};
 pub use instance::{Attempt, Guest, StartReason};
 pub use wit::SERVED_VERSION;

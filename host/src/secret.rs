@@ -1,9 +1,14 @@
-//! Text that must not be seen: it prints as `[redacted]` and is wiped when dropped.
+//! Text that must not be seen: it prints as `[redacted]` and is wiped when dropped. How a process keeps its memory to itself is in
+//! `seal`.
+
+mod seal;
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
+
+pub use self::seal::Seal;
 
 /// A secret. Comparing, printing and serialising it never shows it; only [`Secret::expose`] does.
 #[derive(Clone)]

@@ -70,7 +70,17 @@ struct Crowd<'a> {
 /// Has `people` write `times` messages in all, each the next one when the one before is answered. Returns how long each message
 /// waited for its answer, of which it gets one.
 pub async fn in_turn(chat: &ScriptedHandle, people: usize, times: u64) -> Vec<Duration> {
-    let mut crowd = Crowd::new(chat, people, ping);
+    in_turn_saying(chat, people, times, ping).await
+}
+
+/// As [`in_turn`], with what a conversation's message of a number says.
+pub async fn in_turn_saying(
+    chat: &ScriptedHandle,
+    people: usize,
+    times: u64,
+    text: fn(usize) -> String,
+) -> Vec<Duration> {
+    let mut crowd = Crowd::new(chat, people, text);
     let mut left = times;
     for person in 0..people {
         crowd.say_one_of(&mut left, person);
@@ -160,7 +170,8 @@ impl<'a> Crowd<'a> {
     }
 }
 
-fn ping(_: usize) -> String {
+/// What is said where nothing else is wanted.
+pub fn ping(_: usize) -> String {
     "!ping".to_owned()
 }
 

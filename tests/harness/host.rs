@@ -23,13 +23,6 @@ pub const CHAT: &str = "chat";
 
 /// What every test's host begins with; a test's own text comes after it.
 const BASE: &str = r#"
-[host]
-data_dir = "data"
-bots_dir = "bots"
-watch_settle = "40ms"
-watch_rescan = "300ms"
-instances = 64
-
 # What the machine is like that a test runs on is not what the test is about.
 [alerts.rules.disk-low]
 enabled = false
@@ -46,6 +39,12 @@ enabled = false
 [alerts.rules.processor-busy]
 enabled = false
 
+[host]
+data_dir = "data"
+bots_dir = "bots"
+watch_settle = "40ms"
+watch_rescan = "300ms"
+instances = 64
 "#;
 
 /// A running host and everything around it.
@@ -64,6 +63,7 @@ pub struct Home {
     base: &'static str,
     config: String,
     guard: AddressGuard,
+    instruments: Instruments,
 }
 
 impl Home {
@@ -72,7 +72,8 @@ impl Home {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(dir.path().join("bots")).expect("the bots' directory");
         let config = format!("{BASE}{config}");
-        Self { dir, compiler: compiler.into(), base: BASE, config, guard: AddressGuard::default() }
+        let (compiler, guard) = (compiler.into(), AddressGuard::default());
+        Self { dir, compiler, base: BASE, config, guard, instruments: Instruments::default() }
     }
 
     /// Makes a home whose configuration is empty: everything is as by default.
@@ -103,6 +104,11 @@ impl Home {
         Self { guard, ..self }
     }
 
+    /// Has the host count with these instruments, in place of its own.
+    pub fn measured_by(self, instruments: Instruments) -> Self {
+        Self { instruments, ..self }
+    }
+
     /// Gives the host so many live instances, in place of the base's.
     pub fn with_instances(self, count: u32) -> Self {
         let config = self.config.replacen("instances = 64", &format!("instances = {count}"), 1);
@@ -127,7 +133,7 @@ impl Home {
         let name: bothost::id::ConnectorName = CHAT.parse().expect("a name");
         let (connector, chat) = scripted(name.clone());
         let options = HostOptions {
-            instruments: Instruments::default(),
+            instruments: self.instruments,
             compiler: Some(self.compiler),
             guard: self.guard,
             connectors: vec![(name, ConnectorConfig::Scripted(connector))],
@@ -237,7 +243,8 @@ impl TestHost {
     pub async fn stop(self, compiler: impl Into<PathBuf>, config: &str) -> (Drained, Home) {
         let drained = self.host.shutdown().await;
         let (compiler, config) = (compiler.into(), format!("{}{config}", self.base));
-        (drained, Home { dir: self.dir, compiler, base: self.base, config, guard: AddressGuard::default() })
+        let (guard, instruments) = (AddressGuard::default(), Instruments::default());
+        (drained, Home { dir: self.dir, compiler, base: self.base, config, guard, instruments })
     }
 }
 

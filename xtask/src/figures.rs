@@ -1,4 +1,4 @@
-//! `cargo xtask soak`, `swap`, `neighbours`: tests that take minutes and print what they find. Owns their options, which each test
+//! `cargo xtask soak`, `swap`, `neighbours`, `health`: tests that take minutes and print what they find. Owns their options, which each test
 //! reads from its environment; the tests are in `tests/integration`.
 
 use std::ffi::OsString;
@@ -69,6 +69,14 @@ pub const NEIGHBOURS: Long = Long {
         Choice::new("--apart", "BOTHOST_NEIGHBOURS_APART", Some(0)),
         Choice::new("--in-flight", "BOTHOST_NEIGHBOURS_IN_FLIGHT", Some(16)),
     ],
+};
+
+/// Prints how soon a host says how it is while all its processors are busy.
+pub const HEALTH: Long = Long {
+    verb: "health",
+    test: "observing::figures_of_health_beside_bots_that_spin",
+    is_release: true,
+    options: &[Choice::new("--seconds", "BOTHOST_HEALTH_SECONDS", Some(10))],
 };
 
 impl Long {

@@ -27,6 +27,8 @@ usage: cargo xtask VERB
   neighbours [--minutes N] [--seed S] [--apart 1] [--in-flight N]
                   prints what bots feel of others that fail without end, a minute with and one without them by turns; apart: also
                   beside each kind of failing bot alone; in-flight: how many events each of those may have at work
+  health [--seconds N]
+                  prints how soon a release host says how it is, idle and while twice as many bots spin as there are cores
   help            prints this
 
 BOTHOST_GUEST_TARGET=debian builds the guests' standard library from Debian's packages, as is done where rustup cannot
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         (Some("soak"), _) => figures::SOAK.run(&rest),
         (Some("swap"), _) => figures::SWAP.run(&rest),
         (Some("neighbours"), _) => figures::NEIGHBOURS.run(&rest),
+        (Some("health"), _) => figures::HEALTH.run(&rest),
         _ => return print(std::io::stderr(), USAGE, ExitCode::from(2)),
     };
     match outcome {

@@ -28,7 +28,8 @@ const SECONDS_AT_RATE: u64 = 3;
 
 /// What every host of these measurements is configured with.
 pub const CONFIG: &str = "[limits]\nsends_per_minute = 1_000_000_000\nin_flight = 64\n";
-const PROCESS: &str = "[queue]\ndurability = \"process\"\n";
+/// Has a host answer before anything is on the disk.
+pub const PROCESS: &str = "[queue]\ndurability = \"process\"\n";
 
 /// How long single messages waited.
 pub struct Waits {

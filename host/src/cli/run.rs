@@ -8,6 +8,8 @@ use bothost::failpoint;
 use bothost::generation::{self, Boot, Fallback};
 use bothost::host::{self, Drained, Host, HostOptions, Instruments};
 use bothost::logs::{self, FilesSetup};
+use bothost::sandbox;
+use bothost::secret::Seal;
 use bothost::systemd;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,9 +25,12 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
+        sandbox::open_page_map();
+        let seal = Seal::set();
         failpoint::check().context("cannot crash as asked")?;
         let Boot { config, fallback } = generation::boot(&self.config)?;
         warn(&config.warnings);
+        let sealed = seal.and_then(|seal| if config.host.core_dumps { seal.lift() } else { Ok(()) });
         let format = config.logs.stderr.into();
         if let Some(fallback) = fallback.as_ref().filter(|_| format == logs::Format::Off) {
             // This much is said even so.
@@ -35,6 +40,10 @@ impl Run {
         let instruments = Instruments::default();
         let files = config.logs_dir().map(|dir| FilesSetup { dir, format: config.logs.format, rules: config.logs.rules() });
         let log = logs::init(config.logs.level.as_str(), format, files, instruments.errors.layer()).context("cannot set up the log")?;
+        if let Err(error) = sealed {
+            let wanted = config.host.core_dumps;
+            tracing::warn!(%error, wanted, "whether this process leaves core files is left to the system");
+        }
         let runtime = host::runtime().context("cannot start the runtime")?;
         let outcome = runtime.block_on(serve(config, fallback, instruments, &log));
         // Calls that outlived the drain timeout end here; their threads are not waited for.

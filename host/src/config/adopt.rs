@@ -75,7 +75,7 @@ struct Kept {
 
 impl Kept {
     fn host(&mut self, now: &HostConfig, next: HostConfig) -> HostConfig {
-        let HostConfig { data_dir, bots_dir, drain_timeout, watch_settle, watch_rescan, instances } = next;
+        let HostConfig { data_dir, bots_dir, drain_timeout, watch_settle, watch_rescan, instances, core_dumps } = next;
         HostConfig {
             data_dir: self.keep("[host] data_dir", &now.data_dir, data_dir, |dir| path(dir)),
             bots_dir: self.keep("[host] bots_dir", &now.bots_dir, bots_dir, |dir| path(dir)),
@@ -85,6 +85,7 @@ impl Kept {
             instances: self.keep("[host] instances", &now.instances, instances, |count| {
                 count.map_or_else(not_set, |count| count.to_string())
             }),
+            core_dumps: self.keep("[host] core_dumps", &now.core_dumps, core_dumps, bool::to_string),
         }
     }
 

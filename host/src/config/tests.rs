@@ -98,6 +98,7 @@ fn every_section_reads_as_written() {
         watch_settle: Duration::from_secs(1),
         watch_rescan: Duration::from_secs(60),
         instances: NonZeroU32::new(2000),
+        core_dumps: true,
     };
     assert_eq!(config.host, expected);
     let expected = Supervision {
@@ -191,7 +192,7 @@ fn every_connector_reads_as_written() {
         stall_timeout: Duration::from_secs(50),
     });
     assert_eq!(connector("qq").value, expected);
-    assert_eq!(connector("tg").place.to_string(), "etc/c.toml:80:1");
+    assert_eq!(connector("tg").place.to_string(), "etc/c.toml:81:1");
 }
 
 #[test]

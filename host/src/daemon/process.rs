@@ -65,7 +65,8 @@ impl Process {
         end.readable().await.map(drop)
     }
 
-    /// Returns whether it has this very file open.
+    /// Returns whether it has this very file open. A host keeps what it has open to itself: of that one, whether it has locked the
+    /// file.
     ///
     /// # Errors
     ///
@@ -73,6 +74,11 @@ impl Process {
     pub(super) fn has_open(&self, file: &fs::Metadata) -> io::Result<bool> {
         let entries = match fs::read_dir(format!("/proc/{}/fd", self.pid)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                // Where the list of all locks cannot be read either, the first reason is the better one.
+                let locks = fs::read_to_string("/proc/locks").map_err(|_| error)?;
+                return Ok(has_locked(&locks, self.pid, file.ino()));
+            }
             entries => entries?,
         };
         // What is closed meanwhile is not open.
@@ -102,6 +108,19 @@ fn started_ticks(stat: &str) -> Option<u64> {
     after_name.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// Returns whether a process has locked a file as a whole, by what `/proc/locks` says. The device is not compared, for some file
+/// systems have another one there than in what they say of a file.
+fn has_locked(locks: &str, pid: u32, inode: u64) -> bool {
+    locks.lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let kind = words.next();
+        let (mut words, pid, inode) = (words.skip(2), pid.to_string(), inode.to_string());
+        let is_its = words.next() == Some(&*pid);
+        let is_of_file = words.next().and_then(|file| file.rsplit(':').next()) == Some(&*inode);
+        kind == Some("FLOCK") && is_its && is_of_file
+    })
+}
+
 /// Returns the resident memory that a `status` names.
 fn resident_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -121,6 +140,24 @@ mod tests {
         assert_eq!(started_ticks(stat), Some(4242));
         assert_eq!(started_ticks("7 (x"), None);
         assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t  1234 kB\nThreads:\t1\n"), Some(1234 * 1024));
+    }
+
+    #[test]
+    fn of_all_locks_those_count_that_a_process_has_of_a_whole_file() {
+        let locks = "1: POSIX  ADVISORY  WRITE 70 fe:00:11 0 EOF\n2: FLOCK  ADVISORY  WRITE 70 fe:00:12 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  READ 71 fe:00:12 0 EOF\n";
+        assert!(has_locked(locks, 70, 12));
+        for (pid, inode) in [(70, 11), (71, 12), (70, 2), (7, 12)] {
+            assert!(!has_locked(locks, pid, inode), "{pid} {inode}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let holds = || {
+            let locks = fs::read_to_string("/proc/locks").unwrap();
+            has_locked(&locks, std::process::id(), file.as_file().metadata().unwrap().ino())
+        };
+        assert!(!holds());
+        rustix::fs::flock(file.as_file(), rustix::fs::FlockOperation::LockExclusive).unwrap();
+        assert!(holds());
     }
 
     #[test]

@@ -13,6 +13,10 @@ const BYTES_MAX: usize = 4 << 20;
 const BYTES_MAX_FOR_BOTS: usize = BYTES_MAX / 2;
 /// The thread gives back the room of what it has written in pieces of so many bytes, so that it rarely takes the lock.
 const GIVEN_BACK_BYTES: usize = 64 << 10;
+/// For so long bots' lines gather before they are written: to wake the thread for each of them costs more than the line does.
+const GATHERED_FOR: Duration = Duration::from_millis(10);
+/// So many bytes are not waited with any longer.
+const GATHERED_BYTES_MAX: usize = 256 << 10;
 /// How long a sink is left alone at most.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 
@@ -57,6 +61,8 @@ struct State<D> {
     bytes: usize,
     /// Lines without room since the thread last looked.
     dropped: u64,
+    /// Lines are there that are to be written at once.
+    is_urgent: bool,
     is_closed: bool,
     has_ended: bool,
 }
@@ -69,7 +75,14 @@ impl<D: Send + 'static> Queue<D> {
     ///
     /// The thread was not started.
     pub(super) fn start(name: &str, sink: impl Sink<D>, lost: Arc<AtomicU64>) -> io::Result<Arc<Self>> {
-        let state = State { lines: VecDeque::new(), bytes: 0, dropped: 0, is_closed: false, has_ended: false };
+        let state = State {
+            lines: VecDeque::new(),
+            bytes: 0,
+            dropped: 0,
+            is_urgent: false,
+            is_closed: false,
+            has_ended: false,
+        };
         let queue = Arc::new(Self { state: Mutex::new(state), filled: Condvar::new(), ended: Condvar::new(), lost });
         let own = queue.clone();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || own.write_all(sink))?;
@@ -89,10 +102,17 @@ impl<D: Send + 'static> Queue<D> {
             self.lose(1);
             return;
         }
+        let was_urgent = state.is_urgent;
+        let is_first = state.lines.is_empty();
         state.bytes += line.len();
+        state.is_urgent |= share == Share::Host || state.bytes >= GATHERED_BYTES_MAX;
+        let is_news = is_first || state.is_urgent && !was_urgent;
         state.lines.push_back((line, to));
         drop(state);
-        self.filled.notify_one();
+        // The system is asked to wake the thread whether it sleeps or not: only where it would do something else then.
+        if is_news {
+            self.filled.notify_one();
+        }
     }
 
     /// Takes no more lines and waits until those that are queued are written, but no longer than `timeout`.
@@ -112,6 +132,13 @@ impl<D: Send + 'static> Queue<D> {
                 .filled
                 .wait_timeout_while(state, LEFT_ALONE, |state| state.lines.is_empty() && !state.is_closed)
                 .unwrap_or_else(PoisonError::into_inner);
+            if !state.lines.is_empty() {
+                (state, _) = self
+                    .filled
+                    .wait_timeout_while(state, GATHERED_FOR, |state| !state.is_urgent && !state.is_closed)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            state.is_urgent = false;
             let lines = std::mem::take(&mut state.lines);
             let dropped = std::mem::take(&mut state.dropped);
             let is_over = state.is_closed && lines.is_empty();

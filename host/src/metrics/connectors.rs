@@ -106,6 +106,9 @@ impl Metrics {
 
     /// Measures a delivery that went well: how long after its commit.
     pub fn delivered_after(&self, connector: &ConnectorKey, elapsed: Duration) {
+        if self.is_muted {
+            return;
+        }
         self.own.connectors.delivered_after.observe(&connector.to_string(), [], elapsed.as_secs_f64());
     }
 

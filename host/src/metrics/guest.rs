@@ -14,6 +14,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
+use super::Metrics;
 use super::grouped::Owned;
 use crate::id::BotName;
 
@@ -337,6 +338,32 @@ fn encode_series(family: &mut MetricEncoder<'_>, bot: &BotName, labels: &Labels,
             let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
             let buckets: Vec<_> = bounds.zip(buckets.iter().copied()).collect();
             series.encode_histogram::<NoLabelSet>(*sum, *count, &buckets, None)
+        }
+    }
+}
+
+impl Metrics {
+    /// Adds to a counter that a bot brings.
+    pub fn guest_count(&self, bot: &BotName, name: &str, delta: u64, labels: &[(String, String)]) {
+        self.guest(bot, name, Measurement::Count(delta), labels);
+    }
+
+    /// Sets a gauge that a bot brings.
+    pub fn guest_gauge(&self, bot: &BotName, name: &str, value: f64, labels: &[(String, String)]) {
+        self.guest(bot, name, Measurement::Gauge(value), labels);
+    }
+
+    /// Adds an observation to a histogram that a bot brings.
+    pub fn guest_observe(&self, bot: &BotName, name: &str, value: f64, labels: &[(String, String)]) {
+        self.guest(bot, name, Measurement::Observe(value), labels);
+    }
+
+    fn guest(&self, bot: &BotName, name: &str, measurement: Measurement, labels: &[(String, String)]) {
+        if self.is_muted {
+            return;
+        }
+        if let Err(rejection) = self.guests.record(bot, name, measurement, labels) {
+            self.own.guest_rejected.count(bot.as_str(), [("reason", rejection.as_str())], 1);
         }
     }
 }

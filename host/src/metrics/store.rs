@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::Metrics;
 use super::grouped::Words;
 
 /// What the store publishes of itself.
@@ -31,6 +32,55 @@ pub struct StoreFigures {
     pub incidents_dropped: u64,
 }
 
+/// What has become of what was to be written down beside the store, in `observations.db`, since the process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ObservationFigures {
+    /// Whether what comes is written at the moment.
+    pub is_working: bool,
+    /// Turns of alerts that were not written.
+    pub turns_lost: u64,
+    /// Rows of the history of metrics that were not written.
+    pub points_lost: u64,
+    /// Rows that could not be trusted when they were read.
+    pub unfit: u64,
+    /// Files that were put aside.
+    pub files_set_aside: u64,
+}
+
+impl Metrics {
+    /// Says what has become of what was observed.
+    pub fn observations(&self, figures: &ObservationFigures) {
+        self.own.store.observations.set(figures);
+    }
+}
+
+#[derive(Debug, Default)]
+struct ObservationMetrics {
+    working: Gauge,
+    lost: Family<Words<1>, Counter>,
+}
+
+impl ObservationMetrics {
+    fn register(to: &mut Registry) -> Self {
+        let own = Self::default();
+        to.register("observations_working", "1 while what is observed is written down", own.working.clone());
+        to.register("observations_lost", "What was observed and is not known any more", own.lost.clone());
+        own
+    }
+
+    fn set(&self, figures: &ObservationFigures) {
+        self.working.set(i64::from(figures.is_working));
+        for (what, lost) in [
+            ("turns", figures.turns_lost),
+            ("points", figures.points_lost),
+            ("unfit", figures.unfit),
+            ("files", figures.files_set_aside),
+        ] {
+            self.lost.get_or_create(&[("what", what)]).inner().store(lost, Ordering::Relaxed);
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct StoreMetrics {
     condition: Family<Words<1>, Gauge>,
@@ -41,11 +91,12 @@ pub(super) struct StoreMetrics {
     requests: Counter,
     commit_seconds: Counter<f64, AtomicU64>,
     incidents_dropped: Counter,
+    observations: ObservationMetrics,
 }
 
 impl StoreMetrics {
     pub(super) fn register(to: &mut Registry) -> Self {
-        let own = Self::default();
+        let own = Self { observations: ObservationMetrics::register(to), ..Self::default() };
         to.register("store_condition", "1 for how the store is", own.condition.clone());
         to.register("store_wal_bytes", "Length of the database's write-ahead log", own.log_bytes.clone());
         to.register("store_database_bytes", "Length of the database without its log", own.database_bytes.clone());

@@ -96,7 +96,7 @@ impl Collector {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let answered = async {
             let response = sender.send_request(self.request(signal, body)?).await.map_err(broken)?;
-            Ok(Self::outcome(signal, response).await)
+            Ok(Self::outcome(signal, response, &self.headers).await)
         };
         // Where the connection ends first, so does the exchange, by itself.
         let (mut connection, mut answered) = (std::pin::pin!(connection), std::pin::pin!(answered));
@@ -121,7 +121,7 @@ impl Collector {
         Ok(request)
     }
 
-    async fn outcome(signal: Signal, response: Response<Incoming>) -> Outcome {
+    async fn outcome(signal: Signal, response: Response<Incoming>, headers: &HeaderMap) -> Outcome {
         let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let outcome = Outcome::of_status(response.status(), wait.and_then(|text| retry_after(text, Timestamp::now())));
         if !matches!(outcome, Outcome::Taken { .. }) {
@@ -131,8 +131,34 @@ impl Collector {
         let Ok(answer) = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await else { return outcome };
         let Some((rejected, why)) = signal.rejected(answer.to_bytes()) else { return outcome };
         if rejected > 0 {
+            let why = redacted(why, headers);
             tracing::debug!(?signal, rejected, why, "the collector did not take everything");
         }
         Outcome::Taken { rejected: rejected.try_into().unwrap_or(0) }
+    }
+}
+
+/// Returns a collector's words without what it was told in headers, should it repeat them.
+fn redacted(words: String, headers: &HeaderMap) -> String {
+    let values = headers.values().filter_map(|value| value.to_str().ok());
+    // A token stands behind the name of its scheme, and may be repeated without that.
+    let secrets = values.flat_map(|value| [value, value.rsplit(' ').next().unwrap_or(value)]);
+    secrets.filter(|secret| !secret.is_empty()).fold(words, |words, secret| words.replace(secret, "[redacted]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_that_repeats_what_it_was_told_is_not_quoted() {
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static("Bearer s3cret"))]);
+        for (said, expected) in [
+            ("too old", "too old"),
+            ("who is Bearer s3cret?", "who is [redacted]?"),
+            ("no token s3cret", "no token [redacted]"),
+        ] {
+            assert_eq!(redacted(said.to_owned(), &headers), expected);
+        }
     }
 }

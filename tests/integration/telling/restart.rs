@@ -145,7 +145,7 @@ async fn what_goes_wrong_in_a_process_is_grouped_and_told_by_api_and_command_lin
     process.metric_reaches(letters, 2.0).await;
     fake.fail_next("sendMessage", harness::telegram::Fault::refuse(400, "Bad Request: chat not found"));
     fake.push_message(7, "!names");
-    process.metric_reaches("bothost_errors_total{severity=\"warning\",component=\"outbox\"}", 1.0).await;
+    process.metric_reaches("bothost_errors_total{severity=\"critical\",component=\"outbox\"}", 1.0).await;
 
     let errors = process.ask("/api/v1/errors").await.unwrap();
     let of = |component: &str| -> Vec<&Value> {

@@ -162,8 +162,13 @@ impl Email {
     }
 
     fn words(&self, text: &str) -> String {
-        let password = self.config.password.as_ref().map_or("", Secret::expose);
-        words(text, &[password, &data_encoding::BASE64.encode(password.as_bytes())])
+        let (Some(username), Some(password)) = (&self.config.username, &self.config.password) else {
+            return words(text, &[]);
+        };
+        let password = password.expose();
+        // As it is, and in both forms that it is sent in: a server may repeat what it refuses.
+        let plain = data_encoding::BASE64.encode(format!("\0{username}\0{password}").as_bytes());
+        words(text, &[password, &plain, &data_encoding::BASE64.encode(password.as_bytes())])
     }
 
     /// Returns how this host greets: as it is told to, or by its name where that can be one of the network's.

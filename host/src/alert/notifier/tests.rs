@@ -251,8 +251,10 @@ async fn a_test_is_sent_at_once_and_its_error_is_the_platforms() {
     assert!(a.tries()[0].1.is_test());
     a.then([Outcome::Refused]);
     assert_eq!(bench.handle.test(&name("a")).await.unwrap_err().to_string(), "HTTP 404: no");
-    let unknown = bench.handle.test(&name("b")).await.unwrap_err().to_string();
-    assert!(unknown.contains("[alerts.channels.b]"), "{unknown}");
+    let unknown = bench.handle.test(&name("far-off")).await.unwrap_err().to_string();
+    assert!(unknown.contains("[alerts.channels.far-off]"), "{unknown}");
+    let near = bench.handle.test(&name("b")).await.unwrap_err().to_string();
+    assert!(near.contains("did you mean `a`?"), "{near}");
     assert!(!bench.status("a").enabled);
     bench.fire("db");
     tokio::time::sleep(Duration::from_secs(600)).await;

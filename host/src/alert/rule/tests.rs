@@ -96,11 +96,11 @@ fn after_a_restart_alerts_stay_up_until_their_rule_has_looked() {
     assert_eq!(looked.look(&[("depth{bot=\"a\"}", 101.0)]), ["refresh deep:a"], "nobody is told anew");
     assert_eq!(looked.look(&[("depth", 101.0)]), ["refresh deep"]);
     assert_eq!(looked.look(&[("depth", 1.0)]), ["end deep"]);
-    assert_eq!(looked.look(&[]), ["end deep:a"]);
+    assert_eq!(looked.look::<&str>(&[]), ["end deep:a"]);
     for _ in 0..8 {
-        assert_eq!(looked.look(&[]), [""; 0], "it may be about to start");
+        assert_eq!(looked.look::<&str>(&[]), [""; 0], "it may be about to start");
     }
-    assert_eq!(looked.look(&[]), ["end deep:b"], "who does not come is gone");
+    assert_eq!(looked.look::<&str>(&[]), ["end deep:b"], "who does not come is gone");
 }
 
 #[test]

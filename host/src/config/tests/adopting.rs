@@ -3,12 +3,13 @@
 use super::*;
 
 /// The keys that need a restart; all others are live.
-const RESTART: [&str; 15] = [
+const RESTART: [&str; 16] = [
     "[host] data_dir",
     "[host] bots_dir",
     "[host] watch_settle",
     "[host] watch_rescan",
     "[host] instances",
+    "[host] core_dumps",
     "[queue] durability",
     "[queue] dedup_window",
     "[queue] keep",
@@ -109,6 +110,7 @@ fn a_line_says_what_is_and_what_will_be_as_the_file_would() {
             "`[host] watch_settle` is \"200ms\" now and will be \"1s\" after a restart",
             "`[host] watch_rescan` is \"10s\" now and will be \"1m\" after a restart",
             "`[host] instances` is not set now and will be 2000 after a restart",
+            "`[host] core_dumps` is false now and will be true after a restart",
             "`[queue] max_dead_letters` is 10000 now and will be 70 after a restart",
             "`[queue] keep` is 100000 now and will be 9000 after a restart",
             "`[queue] dedup_window` is \"1d\" now and will be \"2d\" after a restart",

@@ -1,4 +1,4 @@
-//! What others hold of the metrics: a count for as long as an instance lives, a counter that the log keeps.
+//! Log lines that are missing: a bot's beyond its budget, and those that the log itself could not write.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,35 +6,13 @@ use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::gauge::Gauge;
 
-/// Counts one instance as live for as long as it exists.
-#[derive(Debug)]
-pub struct LiveInstance(Gauge);
-
-impl LiveInstance {
-    pub(super) fn new(gauge: Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for LiveInstance {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
+use super::Metrics;
+use crate::id::BotName;
 
 /// A counter that somebody else keeps.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LostLogLines(Arc<OnceLock<Arc<AtomicU64>>>);
-
-impl LostLogLines {
-    /// Has it be this one; only the first call has an effect.
-    pub(super) fn keep(&self, lines: Arc<AtomicU64>) {
-        let _ = self.0.set(lines);
-    }
-}
 
 impl EncodeMetric for LostLogLines {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
@@ -44,5 +22,20 @@ impl EncodeMetric for LostLogLines {
 
     fn metric_type(&self) -> MetricType {
         MetricType::Counter
+    }
+}
+
+impl Metrics {
+    /// Counts log lines of a bot that were dropped.
+    pub fn dropped_log_lines(&self, bot: &BotName, lines: u64) {
+        if lines > 0 {
+            self.own.dropped_log_lines.count(bot.as_str(), [], lines);
+        }
+    }
+
+    /// Exposes `lines`, which goes on counting, as the log lines that did not reach standard error. Only the first call
+    /// has an effect: a process has one log.
+    pub fn expose_lost_log_lines(&self, lines: Arc<AtomicU64>) {
+        let _ = self.own.lost_log_lines.0.set(lines);
     }
 }
