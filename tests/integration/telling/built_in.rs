@@ -75,7 +75,10 @@ async fn a_probe_without_an_answer_is_told_and_that_it_has_one() {
     let config = format!("{QUICK}{probe}{}{}", at_once("probe-down"), webhook("ops", &ops));
     let host = Home::new(PROGRAM, &config).start().await;
     let fired = told_when(&ops, "probe-down:db", &["fired"]).await;
-    assert_eq!((&fired["summary"], &fired["severity"]), (&"db does not answer".into(), &"critical".into()));
+    assert_eq!(
+        (&fired["summary"], &fired["severity"]),
+        (&"probe db does not answer: `host logs` says why".into(), &"critical".into())
+    );
     let _listener = TcpListener::bind(address).unwrap();
     told_when(&ops, "probe-down:db", &["fired", "resolved"]).await;
     assert_eq!(listed(host.home(), "probe-down:db").await, None);

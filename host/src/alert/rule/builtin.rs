@@ -89,7 +89,7 @@ static BUILTINS: &[Builtin] = &[
         op: Above,
         threshold: "98%",
         severity: Critical,
-        message: "the queue is {value} full and hardly takes events: see with `host top` which bot holds it up, or raise \
+        message: "the queue is {value} full and hardly takes events: `host ps` shows whose events wait, or raise \
                   `queue.max_events`",
         more: More { clear: "90%", r#for: "30s", ..NOTHING_MORE },
     },
@@ -163,7 +163,8 @@ static BUILTINS: &[Builtin] = &[
         op: Above,
         threshold: "95%",
         severity: Warning,
-        message: "memory limit in about {eta} if it goes on as in the last hour (now {value}): see with `host top` what grows",
+        message: "memory limit in about {eta} if it goes on as in the last hour (now {value}): `host metrics \
+                  process_resident_bytes` shows since when, `host report` which bots use much",
         more: More { r#for: "10m", cooldown: "1h", forecast: "4h", window: "1h", ..NOTHING_MORE },
     },
     Builtin {
@@ -172,7 +173,7 @@ static BUILTINS: &[Builtin] = &[
         op: Above,
         threshold: "90%",
         severity: Warning,
-        message: "the processors have been {value} busy for ten minutes: see with `host top` which bot burns most",
+        message: "the processors have been {value} busy for ten minutes: `host report` shows which bots work most",
         more: More { clear: "80%", r#for: "10m", cooldown: "30m", ..NOTHING_MORE },
     },
     Builtin {
@@ -245,7 +246,7 @@ static BUILTINS: &[Builtin] = &[
         op: Less,
         threshold: "1",
         severity: Critical,
-        message: "{probe} does not answer",
+        message: "probe {probe} does not answer: `host logs` says why",
         more: More { clear: "1", r#for: "1m", ..NOTHING_MORE },
     },
 ];
