@@ -5,7 +5,6 @@
 mod book;
 pub mod channel;
 mod config;
-mod identity;
 mod line;
 pub mod notice;
 pub mod notifier;
@@ -19,12 +18,12 @@ use tokio::sync::broadcast;
 
 use self::book::{Book, Outcome};
 pub use self::config::{AlertsConfig, AlertsTable};
-pub use self::identity::{AlertId, AlertIdError};
 use self::line::Line;
 pub use self::line::TARGET;
 pub use self::signs::Signs;
 use crate::action::{AlertChange, Severity};
 use crate::clock::Timestamp;
+pub use crate::id::AlertId;
 use crate::id::{BotName, ChannelName};
 use crate::metrics::Metrics;
 
@@ -123,11 +122,21 @@ pub enum Turn {
     },
 }
 
+impl Source {
+    /// Returns the bot, if it is one.
+    pub fn bot(&self) -> Option<&BotName> {
+        match self {
+            Self::Host => None,
+            Self::Bot(bot) => Some(bot),
+        }
+    }
+}
+
 impl Alert {
     /// Returns an alert that comes up now, with its texts cut.
     pub fn new(source: Source, key: &str, severity: Severity, summary: impl Into<String>, now: Timestamp) -> Self {
         Self {
-            id: AlertId::of(&source, key),
+            id: AlertId::of([source.bot().map_or("", BotName::as_str), key]),
             source,
             key: key.to_owned(),
             severity,

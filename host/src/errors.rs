@@ -9,8 +9,6 @@ mod book;
 mod fingerprint;
 mod layer;
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +16,7 @@ use self::book::Book;
 pub use self::layer::ErrorLayer;
 use crate::action::Severity;
 use crate::clock::Timestamp;
+pub use crate::id::ErrorId;
 use crate::metrics::Metrics;
 
 /// Groups that are kept. What comes beyond is counted under its component alone.
@@ -48,30 +47,6 @@ pub struct Occurrence<'a> {
     pub connector: Option<&'a str>,
     /// More, by name.
     pub context: &'a [(String, String)],
-}
-
-/// Names a group, in this process and in every later one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ErrorId(u64);
-
-impl fmt::Display for ErrorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}", self.0)
-    }
-}
-
-/// Why a text is no [`ErrorId`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an error's id has 12 hexadecimal digits")]
-pub struct ErrorIdError;
-
-impl FromStr for ErrorId {
-    type Err = ErrorIdError;
-
-    fn from_str(text: &str) -> Result<Self, ErrorIdError> {
-        let is_id = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u64::from_str_radix(text, 16).ok().filter(|_| is_id).map(Self).ok_or(ErrorIdError)
-    }
 }
 
 /// What went wrong in one way, however often.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
 /// Longest name of a bot, connector or tenant, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -96,6 +97,52 @@ name_type! {
     ProbeName
 }
 
+macro_rules! digest_type {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $whose:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// Returns the id of what is told apart by these texts.
+            pub(crate) fn of<const N: usize>(parts: [&str; N]) -> Self {
+                let hasher = parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part).chain_update([0]));
+                let hash: [u8; 32] = hasher.finalize().into();
+                Self(hash.iter().take(6).fold(0, |id, byte| id << 8 | u64::from(*byte)))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:012x}", self.0)
+            }
+        }
+
+        #[doc = concat!("Why a text is no [`", stringify!($name), "`].")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+        #[error("{} id has 12 hexadecimal digits", $whose)]
+        pub struct $error;
+
+        impl FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, $error> {
+                let is_id = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                u64::from_str_radix(text, 16).ok().filter(|_| is_id).map(Self).ok_or($error)
+            }
+        }
+    };
+}
+
+digest_type! {
+    /// Names an alert, in this process and in every later one: two alerts of one source with one key have the same.
+    AlertId, AlertIdError, "an alert's"
+}
+digest_type! {
+    /// Names what went wrong in one way, in this process and in every later one.
+    ErrorId, ErrorIdError, "an error's"
+}
+
 /// Identifies one event in this host, on every attempt.
 ///
 /// 32 hexadecimal digits: 12 of the milliseconds since the epoch, so that ids sort by time, and 20 that no other event has.
@@ -180,8 +227,7 @@ pub struct ContentHash(pub [u8; 32]);
 impl ContentHash {
     /// Returns the hash of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        use sha2::Digest;
-        Self(sha2::Sha256::digest(bytes).into())
+        Self(Sha256::digest(bytes).into())
     }
 }
 

@@ -1,8 +1,6 @@
 //! What two failures must have in common to be the same one: kind, place, whom it happened to, and the message without what
 //! differs from time to time.
 
-use sha2::{Digest, Sha256};
-
 use super::{ErrorId, Occurrence};
 
 /// Of a message only so much tells failures apart.
@@ -11,18 +9,12 @@ const MESSAGE_CHARS_MAX: usize = 200;
 /// Returns the name of an occurrence's group.
 pub(super) fn of(occurrence: &Occurrence<'_>) -> ErrorId {
     let Occurrence { component, kind, message, bot, connector, .. } = occurrence;
-    digest([component, kind, &shape(message), bot.unwrap_or(""), connector.unwrap_or("")])
+    ErrorId::of([component, kind, &shape(message), bot.unwrap_or(""), connector.unwrap_or("")])
 }
 
 /// Returns the name of the group of all that has no room of its own.
 pub(super) fn of_rest(component: &str, bot: Option<&str>) -> ErrorId {
-    digest([component, "", "", bot.unwrap_or(""), ""])
-}
-
-fn digest<const N: usize>(parts: [&str; N]) -> ErrorId {
-    let hasher = parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part).chain_update([0]));
-    let hash: [u8; 32] = hasher.finalize().into();
-    ErrorId(hash.iter().take(6).fold(0, |id, byte| id << 8 | u64::from(*byte)))
+    ErrorId::of([component, "", "", bot.unwrap_or(""), ""])
 }
 
 /// Returns a message with each word that has a digit in it, and whatever stands in quotes, as `#`: numbers, ids, addresses, times
