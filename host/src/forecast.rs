@@ -122,14 +122,19 @@ impl Trend {
     }
 }
 
+/// A guest may measure anything. Of numbers beyond this the differences may be no numbers.
+const VALUE_MAX: f64 = 1e150;
+
 /// Returns by how many of its usual deviations `newest` is above (or, negative, below) what usually follows `earlier`, which is in
 /// order of time; at most [`ANOMALY_MAX`]. None with fewer than [`POINTS_MIN`] numbers. What is usual moves with what was seen
 /// last; what deviations are usual is the median of all.
 pub fn anomaly(earlier: &[f64], newest: f64) -> Option<f64> {
-    let earlier: Vec<f64> = earlier.iter().copied().filter(|value| value.is_finite()).collect();
+    let bounded = |value: f64| value.clamp(-VALUE_MAX, VALUE_MAX);
+    let earlier: Vec<f64> = earlier.iter().copied().filter(|value| value.is_finite()).map(bounded).collect();
     if earlier.len() < POINTS_MIN || !newest.is_finite() {
         return None;
     }
+    let newest = bounded(newest);
     let weight = 2.0 / (earlier.len().min(POINTS_MAX) as f64 + 1.0);
     let mut usual = earlier[0];
     let mut deviations = Vec::with_capacity(earlier.len());
@@ -309,6 +314,14 @@ mod tests {
         ] {
             assert_eq!(Eta(Duration::from_secs(seconds)).to_string(), expected, "{seconds}");
         }
+    }
+
+    #[test]
+    fn the_largest_numbers_of_all_have_a_score() {
+        let mut earlier = vec![0.0; 20];
+        (earlier[0], earlier[1]) = (-1.7e308, 1.7e308);
+        assert!(anomaly(&earlier, 1.0).is_some_and(|score| score.abs() <= ANOMALY_MAX));
+        assert!(anomaly(&earlier, f64::MIN).is_some_and(|score| score.abs() <= ANOMALY_MAX));
     }
 
     proptest! {
