@@ -33,6 +33,9 @@ pub const BOT_ALERTS_MAX: usize = 100;
 pub const ALERTS_MAX: usize = 10_000;
 /// Alerts that the host itself may have up; bots cannot take their place.
 pub const HOST_ALERTS_MAX: usize = 1_000;
+/// Of those, as many are kept for alerts about the host as a whole: alerts about one bot, connector or probe each, whose keys have a
+/// `:`, cannot take their place however many bots there are.
+pub const WHOLE_HOST_ALERTS: usize = 100;
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 /// A summary, or a detail's value, is cut to this many bytes. With the other caps: at most 60 MiB in all.

@@ -132,7 +132,9 @@ impl Errors {
 
     /// Records that something went wrong.
     pub fn record(&self, occurrence: &Occurrence<'_>, now: Timestamp) {
-        let component = self.lock().record(occurrence, now);
+        // Before the lock: hashing is most of the work.
+        let id = fingerprint::of(occurrence);
+        let component = self.lock().record(id, occurrence, now);
         self.metrics.error(occurrence.severity, component);
     }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use super::{ALERTS_MAX, Alert, AlertId, BOT_ALERTS_MAX, HOST_ALERTS_MAX, KEY_BYTES_MAX, Source, Standing};
+use super::{
+    ALERTS_MAX, Alert, AlertId, BOT_ALERTS_MAX, HOST_ALERTS_MAX, KEY_BYTES_MAX, Source, Standing, WHOLE_HOST_ALERTS,
+};
 use crate::action::Severity;
 use crate::rate::Rate;
 
@@ -69,6 +71,13 @@ impl OfSource {
     fn new() -> Self {
         Self { alerts: BTreeMap::new(), lines: Rate::new(LINES_PER_MINUTE, Duration::from_secs(60)), muted: 0 }
     }
+
+    /// Makes room where something is pending: it may become a reason to look, and another one is. Only rules have such, and only
+    /// the host's alerts are rules', so that no count of bots' alerts changes.
+    fn drop_pending(&mut self) -> bool {
+        let pending = self.alerts.iter().find(|(_, alert)| !alert.is_firing()).map(|(key, _)| key.clone());
+        pending.is_some_and(|key| self.alerts.remove(&key).is_some())
+    }
 }
 
 /// All alerts that are up.
@@ -117,7 +126,12 @@ impl Book {
                 _ => Outcome::Refreshed,
             };
         }
-        if of_source.alerts.len() >= if is_bot { BOT_ALERTS_MAX } else { HOST_ALERTS_MAX } {
+        let room = match (is_bot, alert.key.contains(':')) {
+            (true, _) => BOT_ALERTS_MAX,
+            (false, true) => HOST_ALERTS_MAX - WHOLE_HOST_ALERTS,
+            (false, false) => HOST_ALERTS_MAX,
+        };
+        if of_source.alerts.len() >= room && !(alert.is_firing() && of_source.drop_pending()) {
             return Outcome::Rejected(Rejection::SourceFull);
         }
         if is_bot && self.of_bots >= ALERTS_MAX {

@@ -189,3 +189,20 @@ fn what_was_up_before_a_restart_and_nobody_raises_again_is_over() {
     let known: Vec<_> = after.known().into_iter().map(|alert| alert.key).collect();
     assert_eq!((after.active().len(), known.len()), (1, 2), "{known:?}");
 }
+
+#[test]
+fn alerts_about_each_bot_leave_room_for_those_about_the_host() {
+    let alerts = Alerts::new(Arc::default());
+    for n in 0..2 * HOST_ALERTS_MAX {
+        alerts.raise(raised(&format!("fails:{n}"), Severity::Warning, Standing::Pending, NOW));
+    }
+    assert_eq!(alerts.pending().len(), HOST_ALERTS_MAX - WHOLE_HOST_ALERTS);
+    alerts.raise_host("bot-degraded:x", Severity::Warning, "it fails", Vec::new(), NOW);
+    assert_eq!(alerts.active().len(), 1, "what fires takes the place of what is pending");
+    for n in 0..2 * HOST_ALERTS_MAX {
+        alerts.raise_host(&format!("bot-degraded:{n}"), Severity::Warning, "it fails", Vec::new(), NOW);
+    }
+    assert_eq!((alerts.active().len(), alerts.pending().len()), (HOST_ALERTS_MAX - WHOLE_HOST_ALERTS, 0));
+    alerts.raise_host("disk-full", Severity::Critical, "the disk is full", Vec::new(), NOW);
+    assert_eq!(alerts.active()[0].key, "disk-full");
+}

@@ -40,12 +40,11 @@ pub(super) struct Book {
 struct Minutes(BTreeMap<u64, HashMap<(&'static str, Severity), u64>>);
 
 impl Book {
-    /// Counts an occurrence. Returns the name of its component.
-    pub(super) fn record(&mut self, occurrence: &Occurrence<'_>, now: Timestamp) -> &'static str {
+    /// Counts an occurrence, whose group has this id. Returns the name of its component.
+    pub(super) fn record(&mut self, id: ErrorId, occurrence: &Occurrence<'_>, now: Timestamp) -> &'static str {
         let component = self.component(occurrence.component);
         self.total += 1;
         self.minutes.add(component, occurrence.severity, now);
-        let id = fingerprint::of(occurrence);
         if let Some(group) = self.groups.get_mut(&id) {
             group.again(occurrence, now);
         } else if self.has_room(occurrence.bot, now) {

@@ -29,7 +29,8 @@ pub(super) struct Telling {
     chronicle: JoinHandle<()>,
     notifier: JoinHandle<()>,
     handle: NotifierHandle,
-    cancel: CancellationToken,
+    telling: CancellationToken,
+    keeping: CancellationToken,
 }
 
 impl Telling {
@@ -42,16 +43,16 @@ impl Telling {
         history: History,
     ) -> Self {
         alerts.restore(observations.alerts_up().await);
-        let cancel = CancellationToken::new();
-        let chronicle = monitor::keep(alerts.subscribe(), observations.clone(), cancel.clone());
+        let (telling, keeping) = (CancellationToken::new(), CancellationToken::new());
+        let chronicle = monitor::keep(alerts.subscribe(), observations.clone(), keeping.clone());
         let (handle, notifier) = Notifier::spawn(NotifierParts {
             alerts: Arc::clone(alerts),
             channels: config.alerts.channels.clone(),
             metrics: Arc::clone(metrics),
             host: machine::name(),
-            cancel: cancel.clone(),
+            cancel: telling.clone(),
         });
-        Self { observations, history, chronicle: tokio::spawn(chronicle), notifier, handle, cancel }
+        Self { observations, history, chronicle: tokio::spawn(chronicle), notifier, handle, telling, keeping }
     }
 
     /// Raises the alerts of bots that the store says are up, since when they are. Of those that were up in the process before nobody is
@@ -92,8 +93,10 @@ impl Telling {
 
     /// Tells what there is left to tell, for about two seconds at most, and writes down what was seen.
     pub(super) async fn end(self) {
-        self.cancel.cancel();
+        self.telling.cancel();
         join("notifier", self.notifier).await;
+        // After it, for a channel that fails at the last is an alert as well.
+        self.keeping.cancel();
         join("history of alerts", self.chronicle).await;
         self.history.flush(Timestamp::now()).await;
         self.observations.close().await;
