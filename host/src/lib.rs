@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` beside this crate is the map.
 #![deny(missing_docs)]
 
+pub mod access;
 pub mod action;
 pub mod admin;
 pub mod alert;

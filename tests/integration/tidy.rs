@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["action"],
     &["daemon", "delivery", "egress", "schedule", "supervision"],
     &["metrics"],
-    &["alert", "errors", "logs", "telemetry", "vitals"],
+    &["access", "alert", "audit", "errors", "logs", "telemetry", "vitals"],
     &["connector", "store", "watcher"],
     &["sandbox", "timers"],
     &["bot"],
