@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alert::Alerts;
 use crate::errors::Errors;
-use crate::id::BotName;
+use crate::id::{BotName, TenantName};
 use crate::metrics::Metrics;
 use crate::sandbox::Guest;
 use crate::store::Store;
@@ -62,9 +62,11 @@ pub struct BotServices {
     pub cut_off: CancellationToken,
 }
 
-/// How one bot is kept alive. May change while it runs.
+/// How one bot is kept alive, and for whom. May change while it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BotPolicy {
+    /// Whom it belongs to.
+    pub tenant: TenantName,
     /// When it is restarted and given up, with its own entry's `restart`.
     pub supervision: Supervision,
     /// How its new versions are watched.

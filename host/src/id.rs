@@ -84,6 +84,14 @@ name_type! {
     /// A tenant's name: who rents a bot.
     TenantName
 }
+
+impl Default for TenantName {
+    /// Returns the tenant of a bot whose entry names none.
+    fn default() -> Self {
+        "default".parse().expect("it is made of letters")
+    }
+}
+
 name_type! {
     /// The name of a channel that tells people of alerts: the key of its table.
     ChannelName

@@ -31,7 +31,7 @@ use self::load::explain;
 pub use self::load::{Loaded, Loader, Version};
 use self::reconcile::{Desired, Step};
 use self::reload::Reloads;
-use self::survey::Wanted;
+use self::survey::{Survey, Wanted};
 use self::versions::LoadEnded;
 pub use self::workbench::{Finding, Workbench, WorkbenchError, checkup};
 use crate::action::Priority;
@@ -42,7 +42,7 @@ use crate::config::{Config, Follower, Reading};
 use crate::connector::ConnectorConfig;
 use crate::generation::Archive;
 use crate::grants::{ConnectorKey, Reach};
-use crate::id::{BotName, ConnectorName};
+use crate::id::{BotName, ConnectorName, TenantName};
 use crate::router::{Route, Routes};
 use crate::watcher::{Catalogue, Lookout};
 
@@ -79,6 +79,8 @@ pub struct Supervisor {
     control: Control,
     requests: mpsc::Receiver<Request>,
     desired: BTreeMap<BotName, Desired<Wanted>>,
+    /// Whom each bot belongs to, as its entry said when it could be read last.
+    tenants: BTreeMap<BotName, TenantName>,
     /// Connectors that every bot may use, as configured.
     shared: BTreeMap<ConnectorName, ConnectorConfig>,
     running: BTreeMap<BotName, Running>,
@@ -137,6 +139,7 @@ impl Supervisor {
             control,
             requests,
             desired: BTreeMap::new(),
+            tenants: BTreeMap::new(),
             shared: BTreeMap::new(),
             running: BTreeMap::new(),
             board: Arc::default(),
@@ -217,10 +220,13 @@ impl Supervisor {
         let catalogue = Arc::clone(&self.parts.catalogue.borrow_and_update());
         report_directory(&catalogue);
         let config = self.config();
-        let mut bots = survey::survey(&config, &catalogue);
+        let Survey { mut bots, tenants } = survey::survey(&config, &catalogue);
         let mut shared: BTreeMap<_, _> =
             config.connectors.iter().map(|(name, config)| (name.clone(), config.value.clone())).collect();
         self.hold_back(&mut bots, &mut shared, is_confirmed);
+        self.tenants.retain(|name, _| bots.contains_key(name));
+        self.tenants.extend(tenants);
+        self.set_tenants().await;
         for (name, step) in reconcile::steps(&self.desired, &bots) {
             self.take_step(name, step).await;
         }
@@ -257,8 +263,9 @@ impl Supervisor {
     /// Returns a bot; one that was not there begins.
     fn bot(&mut self, name: &BotName) -> &mut Running {
         let (services, config, newest) = (&self.parts.bots, &self.parts.config, &self.newest);
+        let tenant = self.tenants.get(name).cloned().unwrap_or_default();
         self.running.entry(name.clone()).or_insert_with(|| {
-            let policy = settings::policy(&config.borrow(), None);
+            let policy = settings::policy(&config.borrow(), None, &tenant);
             Running {
                 bot: Bot::spawn(name.clone(), policy.clone(), services.clone()),
                 policy,

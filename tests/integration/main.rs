@@ -1,6 +1,7 @@
 //! What the host promises, tried from outside. One module a subject.
 #![expect(clippy::unwrap_used, reason = "a test's panic is its report, in what it calls as well")]
 
+mod abilities;
 mod admin;
 mod all_or_nothing;
 mod bad_input;

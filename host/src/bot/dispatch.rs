@@ -55,7 +55,7 @@ enum Done {
 
 impl Task {
     pub(super) fn new(name: BotName, policy: BotPolicy, services: BotServices) -> (Self, watch::Receiver<BotStatus>) {
-        let (status, receiver) = watch::channel(BotStatus::new(name.clone()));
+        let (status, receiver) = watch::channel(BotStatus { tenant: policy.tenant, ..BotStatus::new(name.clone()) });
         let BotServices { store, metrics, alerts, errors, tracer, budget, condemned, news, cut_off } = services;
         metrics.bot_phase(&name, Phase::Discovered.as_str());
         metrics.bot_restarted(&name, 0);
@@ -133,6 +133,9 @@ impl Task {
             Order::Disable => self.life.disable(),
             Order::Policy(policy) => {
                 self.attempts_max = policy.attempts_max;
+                self.status.send_if_modified(|status| {
+                    std::mem::replace(&mut status.tenant, policy.tenant.clone()) != policy.tenant
+                });
                 self.life.set_policy(policy.supervision, policy.rollout);
             }
             Order::Verb { verb, answer } => {
@@ -322,7 +325,8 @@ impl Task {
     fn publish_versions(&self) -> bool {
         let current = self.life.current();
         let component = current.map(|edition| edition.guest.hash());
-        let version = current.map(|edition| edition.guest.manifest().version.as_str());
+        let manifest = current.map(|edition| edition.guest.manifest());
+        let version = manifest.map(|manifest| manifest.version.as_str());
         let edition = current.map_or(0, |edition| edition.number);
         let (refused, restarts) = (self.life.refused(), self.life.restarted());
         let is_decided = !self.life.is_starting();
@@ -342,6 +346,7 @@ impl Task {
             if !is_same {
                 (status.component, status.edition, status.decided) = (component, edition, decided);
                 (status.version, status.refused) = (version.map(str::to_owned), refused.map(str::to_owned));
+                status.manifest = manifest.cloned();
                 self.desk.metrics.bot_restarted(&self.desk.bot, restarts.saturating_sub(status.restarts));
                 status.restarts = restarts;
             }

@@ -54,7 +54,7 @@ impl BotEntry {
     pub fn of(name: &BotName) -> Self {
         Self {
             component: ComponentName::of(name),
-            tenant: default_tenant(),
+            tenant: TenantName::default(),
             enabled: true,
             priority: Priority::default(),
             restart: None,
@@ -144,7 +144,7 @@ impl<'de> Deserialize<'de> for ComponentName {
 #[serde(bound(deserialize = "C: Deserialize<'de>"))]
 pub(crate) struct Declaration<C> {
     component: Option<ComponentName>,
-    #[serde(default = "default_tenant")]
+    #[serde(default)]
     tenant: TenantName,
     #[serde(default = "enabled")]
     enabled: bool,
@@ -259,10 +259,6 @@ impl<'de> Deserialize<'de> for NoConnector {
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
         Err(de::Error::custom("a bot's own connectors stand in its own file, NAME.toml in the bots' directory"))
     }
-}
-
-fn default_tenant() -> TenantName {
-    "default".parse().expect("it is made of letters")
 }
 
 fn enabled() -> bool {

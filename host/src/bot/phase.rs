@@ -10,8 +10,11 @@
 //!                   └────────► quarantined ◄─┘ too many restarts
 //! ```
 
+use std::sync::Arc;
+
 use crate::clock::Timestamp;
-use crate::id::{BotName, ContentHash};
+use crate::id::{BotName, ContentHash, TenantName};
+use crate::sandbox::GuestManifest;
 
 /// Where a bot is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +109,8 @@ impl Phase {
 pub struct BotStatus {
     /// Its name.
     pub name: BotName,
+    /// Whom it belongs to: as its entry says now, whichever version serves.
+    pub tenant: TenantName,
     /// Where it is in its life.
     pub phase: Phase,
     /// Since when.
@@ -114,6 +119,8 @@ pub struct BotStatus {
     pub component: Option<ContentHash>,
     /// The version that the serving component's manifest names.
     pub version: Option<String>,
+    /// What the serving component says of itself.
+    pub manifest: Option<Arc<GuestManifest>>,
     /// Why a newer version, or a newer entry, does not serve although an older one does.
     pub refused: Option<String>,
     /// The number of the version that serves or did last, which grows with each that comes. 0: none.
@@ -143,10 +150,12 @@ impl BotStatus {
     pub fn new(name: BotName) -> Self {
         Self {
             name,
+            tenant: TenantName::default(),
             phase: Phase::Discovered,
             since: Timestamp::now(),
             component: None,
             version: None,
+            manifest: None,
             refused: None,
             edition: 0,
             decided: 0,

@@ -53,7 +53,7 @@ pub struct Attempt {
 pub struct Guest {
     component: Arc<Component>,
     context: Arc<GuestContext>,
-    manifest: GuestManifest,
+    manifest: Arc<GuestManifest>,
     /// The most memory that a call of this version had, in bytes.
     memory_peak: Arc<AtomicU64>,
     /// The instance that stays, in warm mode.
@@ -84,19 +84,19 @@ impl Guest {
     /// [`GrantError`] where it needs what it is not granted, or a limit is more than the sandbox can give.
     pub fn new(component: Arc<Component>, manifest: GuestManifest, context: GuestContext) -> Result<Self, GrantError> {
         context.check(component.http_import())?;
-        let (context, memory_peak) = (Arc::new(context), Arc::default());
+        let (context, manifest, memory_peak) = (Arc::new(context), Arc::new(manifest), Arc::default());
         Ok(Self { component, context, manifest, memory_peak, warm: tokio::sync::Mutex::new(None) })
     }
 
     /// Returns the same bot with nothing left of what its instance had in memory.
     pub fn anew(&self) -> Self {
         let (component, context) = (Arc::clone(&self.component), Arc::clone(&self.context));
-        let (manifest, memory_peak) = (self.manifest.clone(), Arc::clone(&self.memory_peak));
+        let (manifest, memory_peak) = (Arc::clone(&self.manifest), Arc::clone(&self.memory_peak));
         Self { component, context, manifest, memory_peak, warm: tokio::sync::Mutex::new(None) }
     }
 
     /// Returns what the component says of itself.
-    pub fn manifest(&self) -> &GuestManifest {
+    pub fn manifest(&self) -> &Arc<GuestManifest> {
         &self.manifest
     }
 

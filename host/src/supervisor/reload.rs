@@ -203,7 +203,7 @@ impl Rehearsal {
                 Config::clone(&self.config)
             }
         };
-        let desired = survey(&config, &self.catalogue);
+        let desired = survey(&config, &self.catalogue).bots;
         for bot in self.bots.keys().filter(|bot| !desired.contains_key(*bot)) {
             report.steps.push(step(format!("bot {bot}"), "would be removed", "", None));
         }

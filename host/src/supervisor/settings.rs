@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::connector::ConnectorConfig;
 use crate::grants::ConnectorKey;
-use crate::id::{BotName, ConnectorName};
+use crate::id::{BotName, ConnectorName, TenantName};
 use crate::supervision::Supervision;
 use crate::units::Span;
 
@@ -26,10 +26,11 @@ const REJECTED: &str = "configuration-rejected";
 const NEEDS_RESTART: &str = "needs-restart";
 const MASS_REMOVAL: &str = "mass-removal";
 
-/// Returns by what a bot is kept alive.
-pub(super) fn policy(config: &Config, entry: Option<&BotEntry>) -> BotPolicy {
+/// Returns by what a tenant's bot is kept alive.
+pub(super) fn policy(config: &Config, entry: Option<&BotEntry>, tenant: &TenantName) -> BotPolicy {
     let restart = entry.and_then(|entry| entry.restart).unwrap_or(config.supervision.restart);
     BotPolicy {
+        tenant: tenant.clone(),
         supervision: Supervision { restart, ..config.supervision.clone() },
         rollout: config.rollout.clone(),
         attempts_max: config.queue.max_attempts.get(),
@@ -90,10 +91,22 @@ impl Supervisor {
         let config = self.config();
         for running in self.running.values_mut() {
             let entry = running.wanted.as_ref().map(|wanted| Arc::clone(&wanted.version.entry));
-            let policy = policy(&config, entry.as_deref());
+            let policy = policy(&config, entry.as_deref(), &running.policy.tenant);
             if running.policy != policy {
                 running.policy = policy.clone();
                 running.bot.set_policy(policy).await;
+            }
+        }
+    }
+
+    /// Has every bot belong to whom its entry names now, whether or not what the entry asks for serves. A bot whose entry cannot be
+    /// read stays with whom it belonged to.
+    pub(super) async fn set_tenants(&mut self) {
+        for (name, running) in &mut self.running {
+            let Some(tenant) = self.tenants.get(name) else { continue };
+            if running.policy.tenant != *tenant {
+                running.policy.tenant = tenant.clone();
+                running.bot.set_policy(running.policy.clone()).await;
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::bot::manifest::BotEntry;
 use crate::config::{Claims, Config};
 use crate::connector::ConnectorConfig;
 use crate::generation::Generation;
-use crate::id::{BotName, ConnectorName};
+use crate::id::{BotName, ConnectorName, TenantName};
 use crate::watcher::{Catalogue, ComponentFile};
 
 /// A bot as it should run.
@@ -23,6 +23,15 @@ pub(super) struct Wanted {
     pub(super) text: Option<Arc<str>>,
 }
 
+/// Which bots there should be.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Each with the version it should run, or with what is wrong with it.
+    pub(super) bots: BTreeMap<BotName, Desired<Wanted>>,
+    /// Whom each belongs to, as far as its entry can be read.
+    pub(super) tenants: BTreeMap<BotName, TenantName>,
+}
+
 /// What an operator says of one bot, wherever it is written.
 struct Said {
     entry: BotEntry,
@@ -33,7 +42,7 @@ struct Said {
 /// Returns every bot there should be, with the version it should run or with what is wrong with it.
 ///
 /// A component without an entry is a bot of its own, unless another bot's entry names it: then it is that bot's.
-pub(super) fn survey(config: &Config, catalogue: &Catalogue) -> BTreeMap<BotName, Desired<Wanted>> {
+pub(super) fn survey(config: &Config, catalogue: &Catalogue) -> Survey {
     let mut said = entries(config, catalogue);
     let named: BTreeSet<_> = said.values().flatten().map(|said| said.entry.component.to_string()).collect();
     for (name, files) in &catalogue.files {
@@ -41,7 +50,11 @@ pub(super) fn survey(config: &Config, catalogue: &Catalogue) -> BTreeMap<BotName
             said.insert(name.clone(), Ok(Said { entry: BotEntry::of(name), own: BTreeMap::new(), text: None }));
         }
     }
-    said.into_iter().map(|(name, said)| (name, desired(said, config, catalogue))).collect()
+    let tenant = |said: &Said| said.entry.tenant.clone();
+    let tenants =
+        said.iter().filter_map(|(name, said)| Some((name.clone(), said.as_ref().ok().map(tenant)?))).collect();
+    let bots = said.into_iter().map(|(name, said)| (name, desired(said, config, catalogue))).collect();
+    Survey { bots, tenants }
 }
 
 /// Returns what a bot ran in a generation: for a start that finds only what is not good. Its entry is the one of now, if that is

@@ -185,7 +185,7 @@ impl Supervisor {
         let running = self.bot(name);
         running.reach = reach;
         running.told = running.told.max(number);
-        let policy = settings::policy(&config, Some(&wanted.version.entry));
+        let policy = settings::policy(&config, Some(&wanted.version.entry), &running.policy.tenant);
         if running.policy != policy {
             running.policy = policy.clone();
             running.bot.set_policy(policy).await;

@@ -113,7 +113,7 @@ pub async fn checkup(config: &Config) -> Result<Vec<(String, Finding)>, Workbenc
     let misnamed = catalogue.misnamed.iter().map(|(file, problem)| (file.clone(), explain(problem)));
     let mut findings: Vec<_> =
         directory.into_iter().chain(misnamed).map(|(name, reason)| (name, Finding::BadEntry(reason))).collect();
-    for (name, desired) in survey(config, &catalogue) {
+    for (name, desired) in survey(config, &catalogue).bots {
         let finding = match desired {
             Desired::Disabled { .. } => Finding::Disabled,
             Desired::Refused { reason } => Finding::BadEntry(reason),
