@@ -8,29 +8,37 @@
 
 mod alerts;
 mod api;
+mod ask;
 mod auth;
+mod bots;
 pub mod client;
 mod configuration;
+mod connectors;
 mod degraded;
+mod endpoint;
 mod errors;
 mod event;
 mod figures;
+mod gate;
 mod health;
 mod history;
 mod incidents;
 mod letters;
 mod listen;
 mod logs;
+mod openapi;
 mod operate;
+mod parameter;
 mod probes;
 mod problem;
 mod query;
 mod queue;
 mod records;
-mod route;
 mod sends;
 mod serve;
+mod status;
 mod story;
+mod stream;
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,20 +51,28 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::alerts::{AlertView, ChannelView, NewsView};
+pub use self::alerts::{AlertView, ChannelView, NewsView, TestView};
 use self::api::Api;
-pub use self::api::BotView;
 use self::auth::Door;
 pub use self::auth::TokenHandle;
+pub use self::bots::BotView;
 pub use self::configuration::{EditView, VersionView, editor};
+pub use self::connectors::ConnectorView;
+pub use self::degraded::{Level, Part};
 pub use self::errors::{ErrorView, StatisticsView};
+pub use self::figures::FiguresView;
+pub use self::health::{Health, StoreView, Verdict};
 pub use self::history::{MetricsView, PointView, SeriesView};
 pub use self::incidents::{CondemnedView, IncidentView};
 pub use self::letters::DeadLetterView;
 use self::listen::SocketFile;
+pub use self::logs::LineView;
+pub use self::probes::ProbeView;
+pub use self::problem::ProblemView;
 pub use self::queue::{DepthView, QueueView};
 pub use self::sends::SendView;
 use self::serve::{Listener, Patience, Server};
+pub use self::status::{AlertsView, StatusView};
 pub use self::story::{AttemptView, HandlingView, StoryView};
 use crate::alert::Alerts;
 use crate::alert::notifier::NotifierHandle;
@@ -288,6 +304,11 @@ fn run(
     });
 }
 
+/// Returns the router of everything that is served; `stopping` ends what would go on for ever.
+fn router(sources: Sources, stopping: CancellationToken) -> axum::Router {
+    gate::router(&Arc::new(Api::new(sources, stopping)), api::endpoints())
+}
+
 /// Both doors, bound.
 struct Listeners {
     unix: UnixListener,
@@ -316,8 +337,8 @@ impl Listeners {
     /// Serves until cancelled and every connection has ended.
     async fn serve(self, token: TokenHandle, sources: Sources, cancel: CancellationToken) {
         let connections = TaskTracker::new();
-        let (api, patience) = (Arc::new(Api::new(sources, cancel.clone())), Patience::default());
-        let server = Server { api, connections: connections.clone(), cancel, patience };
+        let (router, patience) = (router(sources, cancel.clone()), Patience::default());
+        let server = Server { router, connections: connections.clone(), cancel, patience };
         let by_socket = server.clone().run(Listener::Unix(self.unix), Door::Socket);
         let by_tcp = async {
             if let Some((listener, address)) = self.tcp {

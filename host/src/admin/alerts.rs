@@ -1,24 +1,28 @@
 //! `/api/v1/alerts`: which alerts are up and were, what the operator says of one, and the channels on which people are told.
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Answer, Problem, json};
-use super::query::Query;
-use super::records::Records;
+use super::api::Api;
+use super::ask::Ask;
+use super::endpoint::{Access, Endpoint, Listing};
+use super::parameter::{BEFORE, BOT, Kind, LIMIT, Parameter, SINCE, UNTIL};
+use super::problem::Problem;
+use crate::access::{Role, Scope, Way};
 use crate::action::Severity;
 use crate::alert::channel::ChannelError;
-use crate::alert::notifier::{ChannelStatus, NotifierHandle};
-use crate::alert::{Alert, AlertId, Alerts, News, NotUp, Source, Standing, Turn};
+use crate::alert::notifier::ChannelStatus;
+use crate::alert::rule::RuleView;
+use crate::alert::{Alert, AlertId, News, NotUp, Source, Standing, Turn};
 use crate::clock::Timestamp;
 use crate::id::{BotName, ChannelName};
-use crate::store::observations::{AlertQuery, Observations, StoredNews};
+use crate::store::observations::{AlertQuery, StoredNews};
 
 /// Who says something of an alert where nobody says who.
 const SOMEBODY: &str = "operator";
 
 /// One alert as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AlertView {
     /// Names it, the next time as well.
@@ -72,7 +76,7 @@ impl From<Alert> for AlertView {
 }
 
 /// One turn of an alert as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NewsView {
     /// Its number; `before` takes it.
@@ -104,7 +108,7 @@ impl From<StoredNews> for NewsView {
 }
 
 /// One channel as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ChannelView {
     /// Its name.
@@ -153,33 +157,94 @@ pub(super) enum AlertVerb {
     Resolve,
 }
 
+const KEY: Parameter = Parameter::new("key", Kind::Text, "of alerts with this key only");
+const SEVERITY: Parameter =
+    Parameter::new("severity", Kind::OneOf(&["info", "warning", "critical"]), "as bad as this, or worse");
+const PENDING: Parameter = Parameter::new("pending", Kind::Flag, "with those that are not up for long enough yet");
+const BY: Parameter = Parameter::new("by", Kind::Text, "who says so, where a program does it for somebody");
+
+/// What was asked of a channel came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TestView {
+    /// How long the platform took.
+    pub elapsed_ms: u64,
+    /// What it said.
+    pub answer: String,
+}
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let (look, act) = (Access::Tenant(Role::Viewer), Access::Tenant(Role::Operator));
+    vec![
+        Endpoint::get("/api/v1/alerts", look, "the alerts that are up, the worst first")
+            .takes(&[Parameter { about: "of this bot only", ..BOT }, SEVERITY, PENDING])
+            .list(async |api, ask| list(&api, &ask).map(Listing::whole)),
+        Endpoint::get("/api/v1/alerts/{alert}", look, "one alert that is up").json(async |api, ask| one(&api, &ask)),
+        Endpoint::post("/api/v1/alerts/{alert}/ack", act, "somebody looks after it")
+            .takes(&[BY])
+            .json(async |api, ask| change(&api, &ask, AlertVerb::Acknowledge)),
+        Endpoint::post("/api/v1/alerts/{alert}/resolve", act, "it is over")
+            .takes(&[BY])
+            .json(async |api, ask| change(&api, &ask, AlertVerb::Resolve)),
+        Endpoint::get("/api/v1/alerts/history", look, "what happened to alerts, the newest first")
+            .takes(&[BOT, KEY, SINCE, UNTIL, BEFORE, LIMIT])
+            .list(async |api, ask| history(&api, &ask).await),
+        Endpoint::get("/api/v1/alerts/rules", Access::Host(Role::Viewer), "the rules and what they last saw")
+            .json(async |api, _| Ok(rules(&api))),
+        Endpoint::get("/api/v1/alerts/channels", Access::Host(Role::Viewer), "the channels on which people are told")
+            .json(async |api, _| Ok(channels(&api))),
+        Endpoint::post("/api/v1/alerts/channels/{channel}/test", Access::Host(Role::Operator), "a test notice, now")
+            .json(async |api, ask| test(&api, &ask.id("channel")?).await),
+    ]
+}
+
 /// Lists what is up: the worst first, of equals the oldest first. What is pending, where that is asked for, comes last.
-pub(super) fn list(alerts: &Alerts, query: &Query) -> Result<Answer, Problem> {
-    let (bot, severity) = (query.name::<BotName>("bot")?, query.name::<Severity>("severity")?);
+pub(super) fn list(api: &Api, ask: &Ask) -> Result<Vec<AlertView>, Problem> {
+    let (bot, severity) = (ask.query.name::<BotName>("bot")?, ask.query.name::<Severity>("severity")?);
+    let alerts = &api.sources.alerts;
     let is_wanted = |alert: &Alert| {
         severity.is_none_or(|severity| alert.severity >= severity)
             && bot.as_ref().is_none_or(|bot| matches!(&alert.source, Source::Bot(own) if own == bot))
+            && is_covered(api, ask, alert)
     };
-    let pending = if query.flag("pending")? { alerts.pending() } else { Vec::new() };
-    let listed = alerts.active().into_iter().chain(pending).filter(is_wanted).map(AlertView::from);
-    Ok(json(StatusCode::OK, &listed.collect::<Vec<_>>()))
+    let pending = if ask.query.flag("pending")? { alerts.pending() } else { Vec::new() };
+    Ok(alerts.active().into_iter().chain(pending).filter(is_wanted).map(AlertView::from).collect())
+}
+
+/// Returns whether whoever asks may see an alert: a tenant those of its bots, and that host's about them.
+fn is_covered(api: &Api, ask: &Ask, alert: &Alert) -> bool {
+    match (ask.scope(), &alert.source) {
+        (Scope::Host, _) => true,
+        (scope, Source::Bot(bot)) => api.covers(scope, bot),
+        (scope, Source::Host) => bot_of(alert).is_some_and(|bot| api.covers(scope, &bot)),
+    }
+}
+
+/// Returns the bot that an alert of the host is about.
+fn bot_of(alert: &Alert) -> Option<BotName> {
+    alert.details.iter().find(|(key, _)| key == "bot").and_then(|(_, name)| name.parse().ok())
 }
 
 /// Shows one that is up.
-pub(super) fn one(alerts: &Alerts, id: AlertId) -> Result<Answer, Problem> {
-    let alert = alerts
-        .active()
-        .into_iter()
-        .chain(alerts.pending())
-        .find(|alert| alert.id == id)
-        .ok_or_else(|| absent(NotUp(id)))?;
-    Ok(json(StatusCode::OK, &AlertView::from(alert)))
+pub(super) fn one(api: &Api, ask: &Ask) -> Result<AlertView, Problem> {
+    find(api, ask, ask.id("alert")?).map(AlertView::from)
+}
+
+fn find(api: &Api, ask: &Ask, id: AlertId) -> Result<Alert, Problem> {
+    let alerts = &api.sources.alerts;
+    let mut up = alerts.active().into_iter().chain(alerts.pending());
+    let found = up.find(|alert| alert.id == id && is_covered(api, ask, alert));
+    found.ok_or_else(|| absent(NotUp(id)))
 }
 
 /// Notes what the operator says of one, and shows it as it is then; one that is over, as it was.
-pub(super) fn change(alerts: &Alerts, id: AlertId, verb: AlertVerb, query: &Query) -> Result<Answer, Problem> {
-    let by = query.text("by").unwrap_or(SOMEBODY);
-    let now = Timestamp::now();
+pub(super) fn change(api: &Api, ask: &Ask, verb: AlertVerb) -> Result<AlertView, Problem> {
+    let id = find(api, ask, ask.id("alert")?)?.id;
+    let (alerts, now) = (&api.sources.alerts, Timestamp::now());
+    let by = match ask.caller().way {
+        Way::Session => &*ask.caller().name,
+        Way::Socket | Way::Token => ask.query.text("by").unwrap_or(SOMEBODY),
+    };
     let changed = match verb {
         AlertVerb::Acknowledge => alerts.acknowledge(id, by, now),
         AlertVerb::Resolve => alerts.resolve(id, by, now),
@@ -189,35 +254,42 @@ pub(super) fn change(alerts: &Alerts, id: AlertId, verb: AlertVerb, query: &Quer
         view.state = "resolved".to_owned();
     }
     tracing::info!(alert = view.key, by, ?verb, "the operator has answered an alert");
-    Ok(json(StatusCode::OK, &view))
+    Ok(view)
 }
 
 /// Lists turns of alerts, the newest first.
-pub(super) async fn history(records: &Records, observations: &Observations, query: &Query) -> Result<Answer, Problem> {
-    let now = Timestamp::now();
+pub(super) async fn history(api: &Api, ask: &Ask) -> Result<Listing<NewsView>, Problem> {
+    let (query, now) = (&ask.query, Timestamp::now());
+    let limit = query.limit()?;
     let question = AlertQuery {
-        source: query.name::<BotName>("bot")?.map(Source::Bot),
+        source: ask.asked_bot(api)?.map(Source::Bot),
         key: query.text("key").map(str::to_owned),
         since: query.moment("since", now)?,
         until: query.moment("until", now)?,
         before: query.number("before")?,
-        limit: query.limit()?,
+        limit: limit + 1,
     };
-    let found = records.ask(observations.alert_history(question)).await?;
-    Ok(json(StatusCode::OK, &found.into_iter().map(NewsView::from).collect::<Vec<_>>()))
+    let found = api.records.ask(api.sources.observed.observations.alert_history(question)).await?;
+    let views: Vec<_> = found.into_iter().map(NewsView::from).collect();
+    Ok(Listing::page(views, limit, "before", |last| last.id.to_string()))
+}
+
+/// Lists the rules and what they last saw.
+pub(super) fn rules(api: &Api) -> Vec<RuleView> {
+    api.sources.observed.rules.borrow().to_vec()
 }
 
 /// Lists the channels and how they fare.
-pub(super) fn channels(notifier: &NotifierHandle) -> Answer {
-    json(StatusCode::OK, &notifier.statuses().into_iter().map(ChannelView::from).collect::<Vec<_>>())
+pub(super) fn channels(api: &Api) -> Vec<ChannelView> {
+    api.sources.observed.notifier.statuses().into_iter().map(ChannelView::from).collect()
 }
 
 /// Sends a test notice by a channel. The answer comes when the platform has taken or refused it.
-pub(super) async fn test(notifier: &NotifierHandle, channel: &ChannelName) -> Result<Answer, Problem> {
-    match notifier.test(channel).await {
+pub(super) async fn test(api: &Api, channel: &ChannelName) -> Result<TestView, Problem> {
+    match api.sources.observed.notifier.test(channel).await {
         Ok(delivered) => {
             let elapsed_ms = u64::try_from(delivered.elapsed.as_millis()).unwrap_or(u64::MAX);
-            Ok(json(StatusCode::OK, &serde_json::json!({ "elapsed_ms": elapsed_ms, "answer": delivered.answer })))
+            Ok(TestView { elapsed_ms, answer: delivered.answer })
         }
         Err(error @ ChannelError::Unknown { .. }) => Err(Problem::Absent(error.to_string())),
         Err(error) => Err(Problem::Unavailable(format!("channel {channel} did not take the test notice: {error}"))),

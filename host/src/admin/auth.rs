@@ -1,4 +1,4 @@
-//! Who may ask what: decided from the request's head alone, before any route is looked for.
+//! Who sent a request: said from its head alone, before any route is looked for.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, Uri};
 
 use super::problem::Problem;
+use crate::access::{Caller, Role, Scope, Way};
 use crate::secret::Secret;
 
 /// What a request came in by.
@@ -24,13 +25,13 @@ pub(super) enum Door {
     },
 }
 
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Caller {
-    /// Whoever can reach the listener.
-    Anybody,
-    /// Who came by the socket, or has the token.
-    Operator,
+/// Who sent a request, as far as its head tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Visitor {
+    /// Who it is; none: somebody.
+    pub(super) caller: Option<Caller>,
+    /// What somebody is told where not anybody may ask.
+    pub(super) refusal: Problem,
 }
 
 /// What lets in by TCP, and the way to change it while the admin side serves. Cheap to clone.
@@ -53,13 +54,15 @@ impl TokenHandle {
 }
 
 impl Door {
-    /// Decides whether a request may be served.
+    /// Says who sent a request, from its head alone.
     ///
     /// # Errors
     ///
-    /// Why not.
-    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-        let Self::Tcp { address, token } = self else { return Ok(()) };
+    /// Whoever it is, it is not served.
+    pub(super) fn receive(&self, uri: &Uri, headers: &HeaderMap) -> Result<Visitor, Problem> {
+        let Self::Tcp { address, token } = self else {
+            return Ok(Visitor { caller: Some(Caller::by_socket()), refusal: Problem::Unauthorized });
+        };
         if address.ip().is_loopback() {
             check_host(uri, headers)?;
         }
@@ -67,32 +70,12 @@ impl Door {
         if uri.query().is_some_and(has_token) {
             return Err(Problem::TokenInQuery);
         }
-        if is_public(uri.path()) {
-            return Ok(());
-        }
-        match self.caller(headers) {
-            Caller::Operator => Ok(()),
-            Caller::Anybody if token.0.load().is_none() => Err(Problem::TokenNotConfigured),
-            Caller::Anybody => Err(Problem::Unauthorized),
-        }
+        let token = token.0.load();
+        let refusal = if token.is_none() { Problem::TokenNotConfigured } else { Problem::Unauthorized };
+        let is_right = |token: &Secret| bearer(headers).is_some_and(|given| token.matches(given));
+        let by_token = || Caller { name: "token".into(), role: Role::Admin, scope: Scope::Host, way: Way::Token };
+        Ok(Visitor { caller: token.as_deref().is_some_and(is_right).then(by_token), refusal })
     }
-
-    /// Returns who sent a request, for what is open to all and tells some more than others.
-    pub(super) fn caller(&self, headers: &HeaderMap) -> Caller {
-        let is_operator = match self {
-            Self::Socket => true,
-            Self::Tcp { token, .. } => {
-                let token = token.0.load();
-                token.as_ref().is_some_and(|token| bearer(headers).is_some_and(|given| token.matches(given)))
-            }
-        };
-        if is_operator { Caller::Operator } else { Caller::Anybody }
-    }
-}
-
-/// Returns whether anybody may ask for a path: load balancers have no token, and what they are answered names nothing.
-fn is_public(path: &str) -> bool {
-    matches!(path, "/health" | "/health/live" | "/health/ready")
 }
 
 /// Refuses what a page sends after its own name was made to resolve to this machine.
@@ -142,7 +125,9 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        door.check(&uri.parse().unwrap(), &map)
+        let visitor = door.receive(&uri.parse().unwrap(), &map)?;
+        // What a path says that not anybody may ask for.
+        if uri.ends_with("/health") || visitor.caller.is_some() { Ok(()) } else { Err(visitor.refusal) }
     }
 
     const LOCAL: (&str, &str) = ("host", "localhost:8080");
@@ -208,8 +193,8 @@ mod tests {
     #[test]
     fn without_a_token_only_health_is_open() {
         let door = door("127.0.0.1:8080", None);
-        assert_eq!(check(&door, "/health/ready", &[LOCAL]), Ok(()));
-        for path in ["/metrics", "/api/v1/bots", "/healthy", "/health/metrics", "/"] {
+        assert_eq!(check(&door, "/health", &[LOCAL]), Ok(()));
+        for path in ["/metrics", "/api/v1/bots"] {
             let answer = check(&door, path, &[LOCAL, ("authorization", "Bearer ")]);
             assert_eq!(answer, Err(Problem::TokenNotConfigured), "{path}");
         }

@@ -1,21 +1,25 @@
 //! `/api/v1/config`: what is in force and was, without its secrets, and the operator's edits of it.
 
-use http::header::{ETAG, IF_MATCH};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::IF_MATCH;
+use http::{HeaderMap, StatusCode};
 use hyper::body::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Answer, Problem, answer, chain, json};
-use super::query::Query;
-use super::route::Version;
-use crate::generation::{Archive, EditError, Editor, Export, GenerationError, Reloaded, Summary, Who};
+use super::api::Api;
+use super::ask::Ask;
+use super::endpoint::{Access, Answers, Endpoint, Listing, Reads, Tagged};
+use super::parameter::{AUTHOR, EDIT, Kind, Parameter, REASON};
+use super::problem::{Answer, Problem, answer, chain, tagged};
+use crate::access::{Role, Way};
+use crate::generation::{Archive, Difference, EditError, Editor, Export, GenerationError, Reloaded, Summary, Who};
 use crate::supervisor::{Control, ReloadReport, ReloadStep};
 
 /// Who edits where nobody says so.
-const AUTHOR: &str = "admin";
+const AUTHOR_OF_PROGRAMS: &str = "admin";
 
 /// One generation in a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VersionView {
     /// Its number.
@@ -36,7 +40,7 @@ impl From<Summary> for VersionView {
 }
 
 /// What came of an edit.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EditView {
     /// The generation that is in force.
@@ -48,10 +52,12 @@ pub struct EditView {
 }
 
 /// A key to set, as JSON.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Setting {
+    /// With dots, such as `limits.memory`.
     key: String,
+    /// As TOML; what is none is a text.
     value: String,
 }
 
@@ -72,84 +78,167 @@ fn reloaded(report: ReloadReport) -> Reloaded {
     Reloaded { generation, steps: steps.into_iter().map(line).collect(), rejected, needs_restart }
 }
 
+/// What a body with one text of a configuration may have: as much as the file.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+/// What an exported generation may have, which holds the texts of all bots.
+const EXPORT_BYTES_MAX: usize = 4 << 20;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    const KEY: Parameter = Parameter::new("key", Kind::Text, "with dots, such as `limits.memory`");
+    const VALUE: Parameter = Parameter::new("value", Kind::Text, "as TOML; a secret is better sent in a body");
+    const SET: &[Parameter] = &[KEY, VALUE, AUTHOR, REASON];
+    const UNSET: &[Parameter] = &[KEY.required(), AUTHOR, REASON];
+    let (look, act) = (Access::Host(Role::Viewer), Access::Host(Role::Admin));
+    let toml =
+        Reads::Whole { media_type: "application/toml", schema: None, bytes_max: TEXT_BYTES_MAX, is_required: true };
+    let setting = Reads::Whole {
+        media_type: "application/json",
+        schema: Some(schemars::SchemaGenerator::subschema_for::<Setting>),
+        bytes_max: TEXT_BYTES_MAX,
+        is_required: false,
+    };
+    let enable = |path, summary, is_enabled| {
+        Endpoint::post(path, Access::Bot(Role::Operator), summary)
+            .takes(EDIT)
+            .tagged(move |api, ask| async move { enable(&api, &ask, is_enabled).await })
+    };
+    vec![
+        Endpoint::get("/api/v1/config", look, "the text in force, without its secrets")
+            .raw(Answers::Text("application/toml"), async |api, _| text(&api).await),
+        Endpoint::put("/api/v1/config", act, "another text; `If-Match` names the one that was seen")
+            .takes(EDIT)
+            .reads(toml)
+            .tagged(async |api, ask| put(&api, &ask).await),
+        Endpoint::get("/api/v1/config/versions", look, "the generations, the newest first")
+            .list(async |api, _| versions(&api).await.map(Listing::whole)),
+        Endpoint::get("/api/v1/config/versions/{version}", look, "one of them, or `latest`")
+            .json(async |api, ask| version(&api, &ask).await),
+        Endpoint::get("/api/v1/config/versions/{version}/export", look, "in the form that can be imported")
+            .json(async |api, ask| version(&api, &ask).await),
+        Endpoint::get("/api/v1/config/versions/{version}/diff/{other}", look, "what differs between two")
+            .json(async |api, ask| diff(&api, &ask).await),
+        Endpoint::post("/api/v1/config/versions/{version}/rollback", act, "goes back to one")
+            .takes(EDIT)
+            .tagged(async |api, ask| rollback(&api, &ask).await),
+        Endpoint::post("/api/v1/config/import", act, "takes over what was exported")
+            .takes(EDIT)
+            .reads_json::<Export>(EXPORT_BYTES_MAX)
+            .tagged(async |api, ask| import(&api, &ask).await),
+        Endpoint::post("/api/v1/config/set", act, "one key; it and its value may also be a body of JSON")
+            .takes(SET)
+            .reads(setting)
+            .tagged(async |api, ask| set(&api, &ask).await),
+        Endpoint::post("/api/v1/config/unset", act, "removes a key")
+            .takes(UNSET)
+            .tagged(async |api, ask| unset(&api, &ask).await),
+        enable("/api/v1/bots/{bot}/enable", "switches a bot on in the configuration", true),
+        enable("/api/v1/bots/{bot}/disable", "switches a bot off in the configuration", false),
+    ]
+}
+
 /// Shows the text that is in force, with its generation as `ETag`.
-pub(super) async fn text(editor: &Editor) -> Result<Answer, Problem> {
-    let Export { generation, config, .. } = editor.show(None).await.map_err(refused_by_archive)?;
+async fn text(api: &Api) -> Result<Answer, Problem> {
+    let Export { generation, config, .. } = shown(api, None).await?;
     Ok(tagged(answer(StatusCode::OK, "application/toml", Bytes::from(config)), generation))
 }
 
+/// Shows a generation; none: the latest.
+pub(super) async fn shown(api: &Api, number: Option<u64>) -> Result<Export, Problem> {
+    api.sources.editor.show(number).await.map_err(refused_by_archive)
+}
+
 /// Replaces the text, if it is still the one that the client has seen.
-pub(super) async fn put(editor: &Editor, headers: &HeaderMap, query: &Query, body: Bytes) -> Result<Answer, Problem> {
-    let based_on = based_on(headers)?;
-    let text = text_of(body)?;
-    edited(query, editor.put(who(query), based_on, text).await)
+async fn put(api: &Api, ask: &Ask) -> Result<Tagged<EditView>, Problem> {
+    let based_on = based_on(&ask.headers)?;
+    let text = text_of(ask.body.clone())?;
+    edited(ask, api.sources.editor.put(who(ask), based_on, text).await)
 }
 
 /// Lists what there is to go back to, the newest first.
-pub(super) async fn versions(editor: &Editor) -> Result<Answer, Problem> {
-    let history = editor.archive().history().await.map_err(refused_by_archive)?;
-    Ok(json(StatusCode::OK, &history.into_iter().map(VersionView::from).collect::<Vec<_>>()))
+pub(super) async fn versions(api: &Api) -> Result<Vec<VersionView>, Problem> {
+    let history = api.sources.editor.archive().history().await.map_err(refused_by_archive)?;
+    Ok(history.into_iter().map(VersionView::from).collect())
 }
 
 /// Shows one generation, in the form that can be imported.
-pub(super) async fn version(editor: &Editor, version: Version) -> Result<Answer, Problem> {
-    let export = editor.show(version.number()).await.map_err(refused_by_archive)?;
-    Ok(json(StatusCode::OK, &export))
+async fn version(api: &Api, ask: &Ask) -> Result<Export, Problem> {
+    shown(api, number_or_latest(ask, "version")?).await
 }
 
 /// Compares two.
-pub(super) async fn diff(editor: &Editor, from: u64, to: Version) -> Result<Answer, Problem> {
-    let difference = editor.compare(from, to.number()).await.map_err(refused_by_archive)?;
-    Ok(json(StatusCode::OK, &difference))
+async fn diff(api: &Api, ask: &Ask) -> Result<Difference, Problem> {
+    let (from, to) = (number(ask, "version")?, number_or_latest(ask, "other")?);
+    compared(api, from, to).await
+}
+
+/// Compares two generations; none: the latest.
+pub(super) async fn compared(api: &Api, from: u64, to: Option<u64>) -> Result<Difference, Problem> {
+    api.sources.editor.compare(from, to).await.map_err(refused_by_archive)
 }
 
 /// Goes back to one.
-pub(super) async fn rollback(editor: &Editor, number: u64, query: &Query) -> Result<Answer, Problem> {
-    edited(query, editor.rollback(who(query), number).await)
+pub(super) async fn rollback(api: &Api, ask: &Ask) -> Result<Tagged<EditView>, Problem> {
+    let number = number(ask, "version")?;
+    edited(ask, api.sources.editor.rollback(who(ask), number).await)
 }
 
 /// Takes over what was exported.
-pub(super) async fn import(editor: &Editor, query: &Query, body: Bytes) -> Result<Answer, Problem> {
-    let export = serde_json::from_slice(&body)
+async fn import(api: &Api, ask: &Ask) -> Result<Tagged<EditView>, Problem> {
+    let export = serde_json::from_slice(&ask.body)
         .map_err(|error| Problem::BadRequest(format!("the body is no export of a configuration: {error}")))?;
-    edited(query, editor.import(who(query), export).await)
+    edited(ask, api.sources.editor.import(who(ask), export).await)
 }
 
 /// Sets a key: by the address, or by a body where the value is not for logs.
-pub(super) async fn set(editor: &Editor, query: &Query, body: Bytes) -> Result<Answer, Problem> {
-    let Setting { key, value } = if body.is_empty() {
-        let value = query.given("value").ok_or_else(|| missing("value"))?.to_owned();
-        Setting { key: key(query)?, value }
+async fn set(api: &Api, ask: &Ask) -> Result<Tagged<EditView>, Problem> {
+    let Setting { key, value } = if ask.body.is_empty() {
+        let value = ask.query.given("value").ok_or_else(|| missing("value"))?.to_owned();
+        Setting { key: key(ask)?, value }
     } else {
         // What serde says may repeat the value.
         let wanted = "the body is not of the form {\"key\": \"limits.memory\", \"value\": \"128MiB\"}";
-        serde_json::from_slice(&body).map_err(|_| Problem::BadRequest(wanted.to_owned()))?
+        serde_json::from_slice(&ask.body).map_err(|_| Problem::BadRequest(wanted.to_owned()))?
     };
-    edited(query, editor.set(who(query), key, Some(value)).await)
+    edited(ask, api.sources.editor.set(who(ask), key, Some(value)).await)
 }
 
 /// Removes a key.
-pub(super) async fn unset(editor: &Editor, query: &Query) -> Result<Answer, Problem> {
-    edited(query, editor.set(who(query), key(query)?, None).await)
+async fn unset(api: &Api, ask: &Ask) -> Result<Tagged<EditView>, Problem> {
+    let key = key(ask)?;
+    edited(ask, api.sources.editor.set(who(ask), key, None).await)
 }
 
 /// Says whether a bot is started.
-pub(super) async fn enable(editor: &Editor, bot: &str, is_enabled: bool, query: &Query) -> Result<Answer, Problem> {
-    let bot = bot.parse().map_err(|error| Problem::Absent(format!("{error}")))?;
-    edited(query, editor.enable(who(query), bot, is_enabled).await)
+pub(super) async fn enable(api: &Api, ask: &Ask, is_enabled: bool) -> Result<Tagged<EditView>, Problem> {
+    let bot = ask.part("bot").parse().map_err(|error| Problem::Absent(format!("{error}")))?;
+    edited(ask, api.sources.editor.enable(who(ask), bot, is_enabled).await)
 }
 
-fn key(query: &Query) -> Result<String, Problem> {
-    query.text("key").map(str::to_owned).ok_or_else(|| missing("key"))
+fn number(ask: &Ask, part: &str) -> Result<u64, Problem> {
+    ask.number(part, "a generation is named by a whole number; GET /api/v1/config/versions lists them")
+}
+
+/// Returns a generation that the path names; none: the latest.
+fn number_or_latest(ask: &Ask, part: &str) -> Result<Option<u64>, Problem> {
+    if ask.part(part) == "latest" { Ok(None) } else { number(ask, part).map(Some) }
+}
+
+fn key(ask: &Ask) -> Result<String, Problem> {
+    ask.query.text("key").map(str::to_owned).ok_or_else(|| missing("key"))
 }
 
 fn missing(name: &str) -> Problem {
     Problem::BadRequest(format!("`{name}` is missing"))
 }
 
-fn who(query: &Query) -> Who {
-    let text = |key, default: &str| query.text(key).unwrap_or(default).to_owned();
-    Who { author: text("author", AUTHOR), reason: text("reason", "") }
+/// Returns who edits, and why. A program may say for whom it does; who signed in speaks for himself.
+pub(super) fn who(ask: &Ask) -> Who {
+    let caller = ask.caller();
+    let author = match caller.way {
+        Way::Session => &*caller.name,
+        Way::Socket | Way::Token => ask.query.text("author").unwrap_or(AUTHOR_OF_PROGRAMS),
+    };
+    Who { author: author.to_owned(), reason: ask.query.text("reason").unwrap_or_default().to_owned() }
 }
 
 fn text_of(body: Bytes) -> Result<String, Problem> {
@@ -168,20 +257,14 @@ fn based_on(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     tag.map(Some).ok_or_else(unknown)
 }
 
-fn edited(query: &Query, outcome: Result<Reloaded, EditError>) -> Result<Answer, Problem> {
-    let Reloaded { generation, steps, needs_restart, .. } = outcome.map_err(|error| refused(query, error))?;
-    Ok(tagged(json(StatusCode::OK, &EditView { generation, steps, needs_restart }), generation))
+/// Returns what came of an edit.
+pub(super) fn edited(ask: &Ask, outcome: Result<Reloaded, EditError>) -> Result<Tagged<EditView>, Problem> {
+    let Reloaded { generation, steps, needs_restart, .. } = outcome.map_err(|error| refused(ask, error))?;
+    Ok(Tagged { view: EditView { generation, steps, needs_restart }, generation })
 }
 
-fn tagged(mut answer: Answer, generation: u64) -> Answer {
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{generation}\"")) {
-        answer.headers_mut().insert(ETAG, tag);
-    }
-    answer
-}
-
-fn refused(query: &Query, error: EditError) -> Problem {
-    let (said, Who { author, reason }) = (chain(&error), who(query));
+fn refused(ask: &Ask, error: EditError) -> Problem {
+    let (said, Who { author, reason }) = (chain(&error), who(ask));
     tracing::info!(author, reason, error = said, "an edit of the configuration was refused");
     match error {
         EditError::Overtaken { .. } => Problem::PreconditionFailed(said),
@@ -207,6 +290,8 @@ fn refused_by_archive(error: GenerationError) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

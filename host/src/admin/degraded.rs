@@ -1,6 +1,7 @@
 //! How much of the host works, and which parts do not. Pure.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::event::cut;
 use super::health::Facts;
@@ -13,9 +14,9 @@ use crate::store::{Condition, StoreHealth};
 const CONFIGURATION_ALERTS: [&str; 3] = ["configuration-rejected", "needs-restart", "mass-removal"];
 
 /// How much of the host works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub enum Level {
     /// All that should.
     Full,
     /// Most of it: some bot or connector is off, or something wants to be looked at.
@@ -28,8 +29,8 @@ pub(super) enum Level {
 }
 
 /// A part that does not work as it should.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Part {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
     /// `bot NAME`, `connector NAME`, `store` or `configuration`.
     part: String,
     /// Since when, in RFC 3339; none where that is not known.

@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Answer, Problem, json};
-use super::query::Query;
+use super::api::Api;
+use super::ask::Ask;
+use super::endpoint::{Access, Endpoint, Listing};
+use super::parameter::{BOT, Kind, LIMIT, Parameter, SINCE};
+use super::problem::Problem;
+use crate::access::Role;
 use crate::action::Severity;
 use crate::clock::Timestamp;
-use crate::errors::{ErrorId, ErrorQuery, Errors, Group, Statistics, WINDOW_MAX};
-use crate::id::BotName;
+use crate::errors::{ErrorQuery, Group, Statistics, WINDOW_MAX};
 
 /// One group as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ErrorView {
     /// Names it, in a later process as well.
@@ -59,7 +62,7 @@ impl From<Group> for ErrorView {
 }
 
 /// How much went wrong, as the API shows it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StatisticsView {
     /// How long the window is, in seconds.
@@ -98,28 +101,47 @@ impl StatisticsView {
     }
 }
 
-/// Lists groups, the last seen first.
-pub(super) fn list(errors: &Errors, query: &Query) -> Result<Answer, Problem> {
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    const SEVERITY: Parameter =
+        Parameter::new("severity", Kind::OneOf(&["info", "warning", "critical"]), "as bad as this, or worse");
+    const COMPONENT: Parameter = Parameter::new("component", Kind::Text, "of this part of the host only");
+    const WINDOW: Parameter = Parameter::new("window", Kind::Span, "of the last so long; an hour at most");
+    vec![
+        Endpoint::get("/api/v1/errors", Access::Tenant(Role::Viewer), "what went wrong since the host began, grouped")
+            .takes(&[SEVERITY, COMPONENT, BOT, SINCE, LIMIT])
+            .list(async |api, ask| list(&api, &ask).map(Listing::whole)),
+        Endpoint::get("/api/v1/errors/{error}", Access::Host(Role::Viewer), "one of them")
+            .json(async |api, ask| one(&api, &ask)),
+        Endpoint::get("/health/errors", Access::Host(Role::Viewer), "how much went wrong")
+            .takes(&[WINDOW])
+            .json(async |api, ask| statistics(&api, &ask)),
+    ]
+}
+
+/// Lists the groups that fit, the latest first.
+pub(super) fn list(api: &Api, ask: &Ask) -> Result<Vec<ErrorView>, Problem> {
+    let query = &ask.query;
     let question = ErrorQuery {
         severity: query.name::<Severity>("severity")?,
         component: query.text("component").map(str::to_owned),
-        bot: query.name::<BotName>("bot")?.map(|bot| bot.to_string()),
+        bot: ask.asked_bot(api)?.map(|bot| bot.to_string()),
         since: query.moment("since", Timestamp::now())?,
     };
-    let found = errors.list(&question, query.limit()? as usize);
-    Ok(json(StatusCode::OK, &found.into_iter().map(ErrorView::from).collect::<Vec<_>>()))
+    let found = api.sources.observed.errors.list(&question, query.limit()? as usize);
+    Ok(found.into_iter().map(ErrorView::from).collect())
 }
 
-/// Shows one group.
-pub(super) fn one(errors: &Errors, id: ErrorId) -> Result<Answer, Problem> {
+/// Shows one.
+fn one(api: &Api, ask: &Ask) -> Result<ErrorView, Problem> {
+    let id = ask.id("error")?;
     let absent =
         || Problem::Absent(format!("no error {id} is known since this host began; GET /api/v1/errors lists them"));
-    Ok(json(StatusCode::OK, &ErrorView::from(errors.get(id).ok_or_else(absent)?)))
+    Ok(ErrorView::from(api.sources.observed.errors.get(id).ok_or_else(absent)?))
 }
 
-/// Shows how much went wrong within the window that is asked for, an hour at most.
-pub(super) fn statistics(errors: &Errors, query: &Query) -> Result<Answer, Problem> {
-    let window = query.span("window")?.unwrap_or(WINDOW_MAX).min(WINDOW_MAX);
-    let statistics = errors.statistics(window, Timestamp::now());
-    Ok(json(StatusCode::OK, &StatisticsView::new(window, statistics)))
+/// Shows how much went wrong.
+fn statistics(api: &Api, ask: &Ask) -> Result<StatisticsView, Problem> {
+    let window = ask.query.span("window")?.unwrap_or(WINDOW_MAX).min(WINDOW_MAX);
+    let statistics = api.sources.observed.errors.statistics(window, Timestamp::now());
+    Ok(StatisticsView::new(window, statistics))
 }

@@ -2,17 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::problem::{Answer, json};
 use crate::clock::Timestamp;
 use crate::metrics::snapshot::{Snapshot, Value};
 
 /// Families of which each series is one bot's or one connector's.
 const OWNERS: [&str; 3] = ["bot", "connector", "probe"];
 
+/// What is measured, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct FiguresView {
+    /// When, in RFC 3339.
+    pub at: String,
+    /// Each measurement by its name.
+    pub metrics: BTreeMap<String, f64>,
+}
+
 /// Shows each measurement by its name, with its labels where it has some.
-pub(super) fn all(exposition: &[u8]) -> Answer {
+pub(super) fn all(exposition: &[u8]) -> FiguresView {
     let snapshot = Snapshot::read(&String::from_utf8_lossy(exposition), Timestamp::now());
     let mut figures: BTreeMap<String, f64> = BTreeMap::new();
     for (name, family) in &snapshot.families {
@@ -27,5 +37,5 @@ pub(super) fn all(exposition: &[u8]) -> Answer {
             }
         }
     }
-    json(StatusCode::OK, &serde_json::json!({ "at": snapshot.at.to_string(), "metrics": figures }))
+    FiguresView { at: snapshot.at.to_string(), metrics: figures }
 }

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::auth::Caller;
 use super::degraded::{self, Level, Part};
+use crate::access::{Caller, Role};
 use crate::alert::Alert;
 use crate::bot::phase::BotStatus;
 use crate::connector::{Link, Status};
@@ -25,36 +26,44 @@ pub(super) struct Facts {
 }
 
 /// What `/health` says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Health {
-    pub(super) status: Verdict,
-    level: Level,
-    uptime_seconds: u64,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// Whether it is well.
+    pub status: Verdict,
+    /// How much of it works.
+    pub level: Level,
+    /// How long it is up.
+    pub uptime_seconds: u64,
     /// How many bots are in each phase.
-    bots: BTreeMap<&'static str, usize>,
+    pub bots: BTreeMap<String, usize>,
     /// How many connectors stand each way.
-    connectors: BTreeMap<&'static str, usize>,
-    store: StoreView,
+    pub connectors: BTreeMap<String, usize>,
+    /// How the store is.
+    pub store: StoreView,
     /// How many parts do not work as they should.
-    degraded_parts: usize,
+    pub degraded_parts: usize,
     /// Those parts. For the operator only: names and reasons are in there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    degraded: Option<Vec<Part>>,
+    pub degraded: Option<Vec<Part>>,
 }
 
 /// How the store is. What it says in words is in the alerts: this is served to everybody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct StoreView {
-    condition: &'static str,
-    is_damaged: bool,
-    quarantined: u64,
-    wal_bytes: u64,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreView {
+    /// Whether it takes what is written.
+    pub condition: String,
+    /// Whether damage was found.
+    pub is_damaged: bool,
+    /// Rows that cannot be trusted.
+    pub quarantined: u64,
+    /// The length of the write-ahead log.
+    pub wal_bytes: u64,
 }
 
 /// How the host is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// All is well.
     Ok,
     /// It serves, but not every bot or connector does, or it takes nothing new in until the disk has room.
@@ -65,7 +74,7 @@ pub(super) enum Verdict {
 
 impl Health {
     /// Assesses a host that is up for `uptime`, for whoever asks.
-    pub(super) fn assess(uptime: Duration, facts: &Facts, caller: Caller) -> Self {
+    pub(super) fn assess(uptime: Duration, facts: &Facts, visitor: Option<&Caller>) -> Self {
         let Facts { is_ready, bots, connectors, store, .. } = facts;
         let bots_are_well = bots.iter().all(|bot| bot.refused.is_none() && !bot.phase.is_ill());
         let connectors_are_well = connectors.iter().all(|(_, status)| {
@@ -86,20 +95,20 @@ impl Health {
             bots: count(bots.iter().map(|bot| bot.phase.as_str())),
             connectors: count(connectors.iter().map(|(_, status)| status.link.as_str())),
             store: StoreView {
-                condition: store.condition.as_str(),
+                condition: store.condition.as_str().to_owned(),
                 is_damaged: store.damage.is_some(),
                 quarantined: store.quarantined,
                 wal_bytes: store.log_bytes,
             },
             degraded_parts: parts.len(),
-            degraded: (caller == Caller::Operator).then_some(parts),
+            degraded: visitor.is_some_and(|caller| caller.runs_host(Role::Viewer)).then_some(parts),
         }
     }
 }
 
-fn count(words: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, usize> {
+fn count(words: impl Iterator<Item = &'static str>) -> BTreeMap<String, usize> {
     words.fold(BTreeMap::new(), |mut counts, word| {
-        *counts.entry(word).or_default() += 1;
+        *counts.entry(word.to_owned()).or_default() += 1;
         counts
     })
 }
@@ -122,7 +131,7 @@ mod tests {
 
     fn verdict(is_ready: bool, bots: &[BotStatus], connectors: &[(ConnectorKey, Status)]) -> Verdict {
         let facts = Facts { is_ready, bots: bots.to_vec(), connectors: connectors.to_vec(), ..facts() };
-        Health::assess(UPTIME, &facts, Caller::Anybody).status
+        Health::assess(UPTIME, &facts, None).status
     }
 
     fn facts() -> Facts {
@@ -155,9 +164,7 @@ mod tests {
     #[test]
     fn a_store_that_takes_less_degrades_and_one_that_takes_nothing_makes_unavailable() {
         let since = Timestamp::from_millis(0);
-        let of = |store: &StoreHealth| {
-            Health::assess(UPTIME, &Facts { store: store.clone(), ..facts() }, Caller::Anybody).status
-        };
+        let of = |store: &StoreHealth| Health::assess(UPTIME, &Facts { store: store.clone(), ..facts() }, None).status;
         let with = |condition| of(&StoreHealth { condition, ..StoreHealth::default() });
         assert_eq!(with(Condition::Full { since }), Verdict::Degraded);
         assert_eq!(with(Condition::Failing { since, error: "no".into() }), Verdict::Unavailable);
@@ -175,7 +182,7 @@ mod tests {
             store: StoreHealth { log_bytes: 7, ..StoreHealth::default() },
             ..facts()
         };
-        let health = |caller| serde_json::to_value(Health::assess(UPTIME, &facts, caller)).unwrap();
+        let health = |visitor| serde_json::to_value(Health::assess(UPTIME, &facts, visitor)).unwrap();
         let store =
             serde_json::json!({ "condition": "working", "is_damaged": false, "quarantined": 0, "wal_bytes": 7 });
         let expected = serde_json::json!({
@@ -183,8 +190,8 @@ mod tests {
             "bots": { "disabled": 1, "rejected": 1, "running": 1 }, "connectors": { "connected": 1 },
             "store": store, "degraded_parts": 1,
         });
-        assert_eq!(health(Caller::Anybody), expected);
-        let degraded = &health(Caller::Operator)["degraded"];
+        assert_eq!(health(None), expected);
+        let degraded = &health(Some(&Caller::by_socket()))["degraded"];
         assert_eq!((&degraded[0]["part"], &degraded[0]["why"]), (&"bot b".into(), &"rejected: secret".into()));
     }
 }

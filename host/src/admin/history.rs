@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Answer, Problem, json};
+use super::api::Api;
+use super::ask::Ask;
+use super::endpoint::{Access, Endpoint};
+use super::parameter::{BOT, CONNECTOR, Kind, Parameter, SINCE, UNTIL};
+use super::problem::Problem;
 use super::query::Query;
-use super::records::Records;
+use crate::access::Role;
 use crate::clock::Timestamp;
 use crate::grants::ConnectorKey;
-use crate::history::{self, Filter, Found, FoundSeries, History, Point};
+use crate::history::{self, Filter, Found, FoundSeries, Point, Report};
 use crate::id::BotName;
-use crate::metrics::snapshot::Kind;
+use crate::metrics::snapshot;
 
 /// How far back is looked where nobody says.
 const WINDOW: Duration = Duration::from_secs(3_600);
@@ -21,7 +25,7 @@ const WINDOW: Duration = Duration::from_secs(3_600);
 const PREFIX: &str = "bothost_";
 
 /// What series of one name said, as the API shows it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MetricsView {
     /// The name.
@@ -43,7 +47,7 @@ pub struct MetricsView {
 }
 
 /// One series.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SeriesView {
     /// What tells it apart.
@@ -53,7 +57,7 @@ pub struct SeriesView {
 }
 
 /// One point.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PointView {
     /// When its step began, in RFC 3339.
@@ -125,36 +129,66 @@ impl From<FoundSeries> for SeriesView {
     }
 }
 
-/// Shows what the series of a name said.
-pub(super) async fn metrics(records: &Records, history: &History, query: &Query) -> Result<Answer, Problem> {
+/// What is asked of a series.
+const SERIES: &[Parameter] = &[
+    Parameter::new("name", Kind::Text, "the metric, with or without `bothost_`").required(),
+    SINCE,
+    UNTIL,
+    Parameter::new("step", Kind::Span, "one point for so long; it may be longer"),
+    BOT,
+    CONNECTOR,
+];
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    const WINDOW: Parameter = Parameter::new("window", Kind::Span, "of the last so long; an hour where nobody says");
+    let tenant = Access::Tenant(Role::Viewer);
+    vec![
+        Endpoint::get("/api/v1/metrics/history", tenant, "what series said")
+            .takes(SERIES)
+            .json(async |api, ask| metrics(&api, &ask).await),
+        Endpoint::get("/api/v1/metrics/names", Access::Host(Role::Viewer), "the names of series")
+            .json(async |api, _| names(&api).await),
+        Endpoint::get("/api/v1/report", tenant, "how everything fared lately")
+            .takes(&[WINDOW, BOT])
+            .json(async |api, ask| report(&api, &ask).await),
+    ]
+}
+
+/// Shows what series of one name said.
+pub(super) async fn metrics(api: &Api, ask: &Ask) -> Result<MetricsView, Problem> {
+    ask.asked_bot(api)?;
     let now = Timestamp::now();
-    let asked = history_query(query, now)?;
+    series(api, history_query(&ask.query, now)?, now).await
+}
+
+/// Shows what is asked for.
+pub(super) async fn series(api: &Api, asked: history::Query, now: Timestamp) -> Result<MetricsView, Problem> {
     let (name, since, until) = (asked.name.clone(), asked.since.to_string(), asked.until.to_string());
-    let Found { kind, step, series, series_left_out, is_cut } = records.ask(history.query(asked, now)).await?;
+    let found = api.records.ask(api.sources.observed.history.query(asked, now)).await?;
+    let Found { kind, step, series, series_left_out, is_cut } = found;
     let kind = match kind {
-        Some(Kind::Counter) => "counter",
-        Some(Kind::Gauge) => "gauge",
-        Some(Kind::Histogram) => "histogram",
+        Some(snapshot::Kind::Counter) => "counter",
+        Some(snapshot::Kind::Gauge) => "gauge",
+        Some(snapshot::Kind::Histogram) => "histogram",
         None => "",
     };
     let (kind, step_seconds) = (kind.to_owned(), step.as_secs_f64());
     let series = series.into_iter().map(SeriesView::from).collect();
-    let view = MetricsView { name, kind, since, until, step_seconds, series, series_left_out, is_cut };
-    Ok(json(StatusCode::OK, &view))
+    Ok(MetricsView { name, kind, since, until, step_seconds, series, series_left_out, is_cut })
 }
 
-/// Lists the names of which something is known.
-pub(super) async fn names(records: &Records, history: &History) -> Result<Answer, Problem> {
-    Ok(json(StatusCode::OK, &records.ask(history.names()).await?))
+/// Lists the names of series.
+async fn names(api: &Api) -> Result<Vec<String>, Problem> {
+    api.records.ask(api.sources.observed.history.names()).await
 }
 
-/// Reports how everything fared, or one bot.
-pub(super) async fn report(records: &Records, history: &History, query: &Query) -> Result<Answer, Problem> {
-    let (window, bot) = (query.span("window")?.unwrap_or(WINDOW), query.name::<BotName>("bot")?);
-    let report = records.ask(history.report(window, Timestamp::now())).await?;
+/// Tells how everything fared, or one bot.
+pub(super) async fn report(api: &Api, ask: &Ask) -> Result<Report, Problem> {
+    let (window, bot) = (ask.query.span("window")?.unwrap_or(WINDOW), ask.asked_bot(api)?);
+    let report = api.records.ask(api.sources.observed.history.report(window, Timestamp::now())).await?;
     Ok(match bot {
-        Some(bot) => json(StatusCode::OK, &report.of_bot(bot.as_str())),
-        None => json(StatusCode::OK, &report),
+        Some(bot) => report.of_bot(bot.as_str()),
+        None => report,
     })
 }
 
@@ -181,10 +215,9 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-    const KNOWN: &[&str] = &["name", "since", "until", "step", "bot", "connector"];
 
     fn asked(query: &str) -> Result<history::Query, Problem> {
-        history_query(&Query::parse(Some(query), KNOWN).unwrap(), NOW)
+        history_query(&Query::parse(Some(query), SERIES).unwrap(), NOW)
     }
 
     #[test]

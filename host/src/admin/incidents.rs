@@ -1,18 +1,21 @@
 //! `/api/v1/faults`: what happened to bots, and what was done about it. `/api/v1/condemned`: which of their versions are not tried
 //! again.
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Answer, Problem, json};
+use super::api::Api;
+use super::ask::Ask;
+use super::endpoint::{Access, Endpoint, Listing};
+use super::parameter::{BEFORE, BOT, Kind, LIMIT, Parameter};
+use super::problem::Problem;
 use super::query::Query;
-use super::records::Records;
-use crate::id::BotName;
+use crate::access::Role;
 use crate::logs::escape;
 use crate::store::incidents::{Condemned, IncidentFilter, IncidentQuery, StoredIncident};
 
 /// One incident as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct IncidentView {
     /// Its number; `before` takes it.
@@ -59,7 +62,7 @@ impl From<StoredIncident> for IncidentView {
 }
 
 /// One version that is not tried again, as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CondemnedView {
     /// The bot.
@@ -83,20 +86,35 @@ impl From<Condemned> for CondemnedView {
     }
 }
 
-/// Lists incidents, the newest first. Those of a bot that is not there are none.
-pub(super) async fn list(records: &Records, query: &Query) -> Result<Answer, Problem> {
-    let (bot, kinds, limit) = (query.name("bot")?, kinds(query)?, query.limit()?);
-    let question = IncidentQuery { bot, kinds, before: query.number("before")?, limit };
-    let found = records.ask(records.store().incidents(question)).await?;
-    Ok(json(StatusCode::OK, &found.into_iter().map(IncidentView::from).collect::<Vec<_>>()))
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    const KIND: Parameter = Parameter::new("kind", Kind::OneOf(&["all", "faults", "life"]), "faults, or all else");
+    let access = Access::Tenant(Role::Viewer);
+    vec![
+        Endpoint::get("/api/v1/faults", access, "what happened to bots, the newest first")
+            .takes(&[BOT, KIND, LIMIT, BEFORE])
+            .list(async |api, ask| list(&api, &ask).await),
+        Endpoint::get("/api/v1/condemned", access, "versions that are not tried again")
+            .takes(&[BOT])
+            .list(async |api, ask| condemned(&api, &ask).await.map(Listing::whole)),
+    ]
 }
 
-/// Lists the versions that are not tried again, the first first.
-pub(super) async fn condemned(records: &Records, query: &Query) -> Result<Answer, Problem> {
-    let bot = query.name::<BotName>("bot")?;
-    let found = records.ask(records.store().condemned()).await?;
+/// Lists what happened, the newest first.
+pub(super) async fn list(api: &Api, ask: &Ask) -> Result<Listing<IncidentView>, Problem> {
+    let limit = ask.query.limit()?;
+    let (bot, kinds, before) = (ask.asked_bot(api)?, kinds(&ask.query)?, ask.query.number("before")?);
+    let question = IncidentQuery { bot, kinds, before, limit: limit + 1 };
+    let found = api.records.ask(api.records.store().incidents(question)).await?;
+    let views: Vec<_> = found.into_iter().map(IncidentView::from).collect();
+    Ok(Listing::page(views, limit, "before", |last| last.id.to_string()))
+}
+
+/// Lists the versions that are not tried again.
+pub(super) async fn condemned(api: &Api, ask: &Ask) -> Result<Vec<CondemnedView>, Problem> {
+    let bot = ask.asked_bot(api)?;
+    let found = api.records.ask(api.records.store().condemned()).await?;
     let found = found.into_iter().filter(|condemned| bot.as_ref().is_none_or(|bot| condemned.bot == *bot));
-    Ok(json(StatusCode::OK, &found.map(CondemnedView::from).collect::<Vec<_>>()))
+    Ok(found.map(CondemnedView::from).collect())
 }
 
 fn kinds(query: &Query) -> Result<IncidentFilter, Problem> {

@@ -1,22 +1,23 @@
 //! `/api/v1/dead-letters`: events that a bot could not handle, and what the operator does about them.
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::api::Api;
+use super::ask::Ask;
+use super::endpoint::{Access, Endpoint, Listing};
 use super::event::{Outline, payload};
-use super::problem::{Answer, Problem, json};
-use super::query::Query;
-use super::records::Records;
-use super::story::{self, AttemptView, message};
-use crate::board::Board;
-use crate::bot::phase::BotStatus;
+use super::parameter::{BOT, LIMIT};
+use super::problem::Problem;
+use super::story::{self, AttemptView, event, message};
+use crate::access::Role;
 use crate::clock::Timestamp;
 use crate::id::{BotName, EventId};
 use crate::store::history::{DeadLetter, Handling, Stand, Story};
 
 /// One dead letter as the API shows it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DeadLetterView {
     /// The event's id.
@@ -74,24 +75,47 @@ impl From<&DeadLetter> for DeadLetterView {
 }
 
 /// What the operator did with a dead letter.
-#[derive(Serialize)]
-struct Operated<'a> {
-    event: String,
-    bot: &'a BotName,
-    state: &'static str,
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(rename = "LetterChange")]
+pub struct OperatedView {
+    /// The event.
+    pub event: String,
+    /// The bot.
+    pub bot: String,
+    /// How it stands now: `waiting` or `dropped`.
+    pub state: String,
+}
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let (look, act) = (Access::Tenant(Role::Viewer), Access::Tenant(Role::Operator));
+    vec![
+        Endpoint::get("/api/v1/dead-letters", look, "events that a bot could not handle, the latest first")
+            .takes(&[BOT, LIMIT])
+            .list(async |api, ask| list(&api, &ask).await.map(Listing::whole)),
+        Endpoint::get("/api/v1/dead-letters/{event}", look, "one of them, with every attempt")
+            .takes(&[BOT])
+            .json(async |api, ask| one(&api, &ask).await),
+        Endpoint::delete("/api/v1/dead-letters/{event}", act, "dropped for good")
+            .takes(&[BOT])
+            .json(async |api, ask| discard(&api, &ask).await),
+        Endpoint::post("/api/v1/dead-letters/{event}/retry", act, "tried again")
+            .takes(&[BOT])
+            .json(async |api, ask| retry(&api, &ask).await),
+    ]
 }
 
 /// Lists them, the latest first.
-pub(super) async fn list(records: &Records, query: &Query) -> Result<Answer, Problem> {
-    let (bot, limit) = (query.name::<BotName>("bot")?, query.limit()?);
-    let letters = records.ask(records.store().dead_letters(bot.as_ref(), limit)).await?;
-    Ok(json(StatusCode::OK, &letters.iter().map(DeadLetterView::from).collect::<Vec<_>>()))
+pub(super) async fn list(api: &Api, ask: &Ask) -> Result<Vec<DeadLetterView>, Problem> {
+    let (bot, limit) = (ask.asked_bot(api)?, ask.query.limit()?);
+    let letters = api.records.ask(api.records.store().dead_letters(bot.as_ref(), limit)).await?;
+    Ok(letters.iter().map(DeadLetterView::from).collect())
 }
 
 /// Shows one.
-pub(super) async fn one(records: &Records, id: EventId, query: &Query) -> Result<Answer, Problem> {
-    let bot = query.name("bot")?;
-    let mut story = story::find(records, id).await?;
+pub(super) async fn one(api: &Api, ask: &Ask) -> Result<DeadLetterView, Problem> {
+    let (id, bot) = (event(ask)?, ask.asked_bot(api)?);
+    let mut story = story::find(&api.records, id).await?;
     let (handling, at) = pick(&mut story, bot.as_ref())?;
     let letter = DeadLetter {
         id,
@@ -101,49 +125,43 @@ pub(super) async fn one(records: &Records, id: EventId, query: &Query) -> Result
         last: handling.faults.last().cloned(),
         event: story.event,
     };
-    let view = DeadLetterView {
+    Ok(DeadLetterView {
         platform_id: story.platform_id,
         received_at: Some(story.received_at.to_string()),
         payload: letter.event.as_ref().map(payload),
         faults: handling.faults.iter().map(AttemptView::from).collect(),
         ..DeadLetterView::from(&letter)
-    };
-    Ok(json(StatusCode::OK, &view))
+    })
 }
 
 /// Lets one be tried again.
-pub(super) async fn retry(
-    records: &Records,
-    bots: &Board<BotName, BotStatus>,
-    id: EventId,
-    query: &Query,
-) -> Result<Answer, Problem> {
-    let bot = named(records, id, query).await?;
-    if bots.get(&bot).is_none() {
+pub(super) async fn retry(api: &Api, ask: &Ask) -> Result<OperatedView, Problem> {
+    let (id, bot) = named(api, ask).await?;
+    if api.sources.bots.get(&bot).is_none() {
         return Err(Problem::Conflict(format!("there is no bot {bot} any more: nobody would handle event {id}")));
     }
-    if !records.ask(records.store().retry_dead_letter(id, &bot)).await? {
+    if !api.records.ask(api.records.store().retry_dead_letter(id, &bot)).await? {
         return Err(gone(id, &bot));
     }
     tracing::info!(event = %id, %bot, "the operator lets a dead letter be tried again");
-    Ok(json(StatusCode::OK, &Operated { event: id.to_string(), bot: &bot, state: "waiting" }))
+    Ok(OperatedView { event: id.to_string(), bot: bot.to_string(), state: "waiting".to_owned() })
 }
 
 /// Drops one for good.
-pub(super) async fn discard(records: &Records, id: EventId, query: &Query) -> Result<Answer, Problem> {
-    let bot = named(records, id, query).await?;
-    if !records.ask(records.store().drop_dead_letter(id, &bot)).await? {
+pub(super) async fn discard(api: &Api, ask: &Ask) -> Result<OperatedView, Problem> {
+    let (id, bot) = named(api, ask).await?;
+    if !api.records.ask(api.records.store().drop_dead_letter(id, &bot)).await? {
         return Err(gone(id, &bot));
     }
     tracing::info!(event = %id, %bot, "the operator has dropped a dead letter");
-    Ok(json(StatusCode::OK, &Operated { event: id.to_string(), bot: &bot, state: "dropped" }))
+    Ok(OperatedView { event: id.to_string(), bot: bot.to_string(), state: "dropped".to_owned() })
 }
 
-/// Returns the bot whose dead letter is meant.
-async fn named(records: &Records, id: EventId, query: &Query) -> Result<BotName, Problem> {
-    let bot = query.name("bot")?;
-    let mut story = story::find(records, id).await?;
-    pick(&mut story, bot.as_ref()).map(|(handling, _)| handling.bot)
+/// Returns the event and the bot whose dead letter is meant.
+async fn named(api: &Api, ask: &Ask) -> Result<(EventId, BotName), Problem> {
+    let (id, bot) = (event(ask)?, ask.asked_bot(api)?);
+    let mut story = story::find(&api.records, id).await?;
+    pick(&mut story, bot.as_ref()).map(|(handling, _)| (id, handling.bot))
 }
 
 /// Takes what a bot did with an event out of its story: of the bot that is named, or of the only one to which it is dead.

@@ -3,24 +3,23 @@
 //! A follower has no task and no queue of its own: it reads on in the files when its client takes more, in the task of the
 //! connection. So a slow one costs no memory; one that is too far behind is told how many lines it misses.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::Stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Either;
-use hyper::body::{Body, Bytes, Frame};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use http::StatusCode;
+use hyper::body::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use super::api::Api;
+use super::ask::Ask;
+use super::endpoint::{Access, Answers, Endpoint};
+use super::parameter::{BOT, FOLLOW, Kind, Parameter, SINCE};
 use super::problem::{Answer, Problem, answer};
 use super::query::Query;
+use super::stream::{Place, SILENT_MAX};
+use crate::access::Role;
 use crate::clock::Timestamp;
 use crate::id::BotName;
 use crate::logs::follow::Follower;
@@ -28,57 +27,70 @@ use crate::logs::line::{Line, Wanted, since};
 use crate::logs::tail;
 use crate::logs::{LogFile, escape};
 
-/// Who may follow at a time.
-const FOLLOWERS_MAX: usize = 16;
 /// Lines where nobody says how many.
 const LINES_DEFAULT: u64 = 100;
 const LINES_MAX: u64 = 10_000;
 /// How often a file is asked for more.
 const ASK_EVERY: Duration = Duration::from_millis(250);
-/// How long a client hears nothing at most; so that it, and whoever is between, knows that somebody is there.
-const SILENT_MAX: Duration = Duration::from_secs(15);
 /// Bytes that a client may be behind before lines are left out.
 const BEHIND_BYTES_MAX: u64 = 8 << 20;
 
-/// Answers for log lines.
-#[derive(Debug)]
-pub(super) struct Logs {
-    dir: Option<PathBuf>,
-    places: Arc<Semaphore>,
-    stopping: CancellationToken,
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    const FILE: Parameter = Parameter::new(
+        "file",
+        Kind::OneOf(&["host", "error", "alerts", "performance"]),
+        "one of the host's own files, where no bot is named",
+    );
+    const LEVEL: Parameter =
+        Parameter::new("level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), "as bad as this, or worse");
+    const LINES: Parameter = Parameter::new("lines", Kind::Number, "how many at most; 100 where nobody says");
+    vec![
+        Endpoint::get("/api/v1/logs", Access::Tenant(Role::Viewer), "log lines; followed, as server-sent events")
+            .takes(&[BOT, FILE, LEVEL, SINCE, LINES, FOLLOW])
+            .raw(Answers::JsonOrEvents(schemars::SchemaGenerator::subschema_for::<Vec<LineView>>), async |api, ask| {
+                logs(&api, &ask).await
+            }),
+    ]
 }
 
-impl Logs {
-    /// `stopping` ends every follower.
-    pub(super) fn new(dir: Option<PathBuf>, stopping: CancellationToken) -> Self {
-        Self { dir, places: Arc::new(Semaphore::new(FOLLOWERS_MAX)), stopping }
-    }
+/// One line as the API shows it. There may be more fields, which the line has.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LineView {
+    /// When, in RFC 3339.
+    pub time: Option<String>,
+    /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
+    pub level: Option<String>,
+    /// What it says.
+    pub message: String,
+}
 
-    /// Answers with the last lines, or with these and all that come.
-    pub(super) async fn answer(&self, query: &Query) -> Result<Answer, Problem> {
-        let (question, count) = self.question(query)?;
-        let place = match query.flag("follow")? {
-            false => None,
-            true => Some(self.places.clone().try_acquire_owned().map_err(|_| {
-                Problem::Unavailable(format!("{FOLLOWERS_MAX} clients follow log lines already; end one of them"))
-            })?),
-        };
-        let read = tokio::task::spawn_blocking(move || question.last(count)).await;
-        let (lines, follower) =
-            read.map_err(|_| Problem::Unavailable("reading the log files broke off".to_owned()))?
-                .map_err(|error| Problem::Unavailable(format!("the log files cannot be read: {error}")))?;
-        Ok(match place {
-            None => {
-                let lines: Vec<_> = lines.iter().map(Line::to_json).collect();
-                answer(StatusCode::OK, "application/json", format!("[{}]", lines.join(",")).into())
-            }
-            Some(place) => follow(&lines, follower, self.stopping.clone(), place),
-        })
-    }
+/// Answers with the last lines, or with these and all that come.
+async fn logs(api: &Api, ask: &Ask) -> Result<Answer, Problem> {
+    let bot = ask.asked_bot(api)?;
+    let place = if ask.query.flag("follow")? { Some(api.streams.place()?) } else { None };
+    let dir = Directory(api.sources.logs.clone());
+    let (question, count) = dir.question(bot, &ask.query)?;
+    let read = tokio::task::spawn_blocking(move || question.last(count)).await;
+    let (lines, follower) = read
+        .map_err(|_| Problem::Unavailable("reading the log files broke off".to_owned()))?
+        .map_err(|error| Problem::Unavailable(format!("the log files cannot be read: {error}")))?;
+    Ok(match place {
+        None => {
+            let lines: Vec<_> = lines.iter().map(Line::to_json).collect();
+            answer(StatusCode::OK, "application/json", format!("[{}]", lines.join(",")).into())
+        }
+        Some(place) => follow(&lines, follower, place),
+    })
+}
 
-    fn question(&self, query: &Query) -> Result<(tail::Query, usize), Problem> {
+/// Where the log files are, if there are any.
+struct Directory(Option<PathBuf>);
+
+impl Directory {
+    fn question(self, bot: Option<BotName>, query: &Query) -> Result<(tail::Query, usize), Problem> {
         let bad = |key, why: String| Problem::BadRequest(format!("`{key}`: {why}"));
-        let of_bot = query.name::<BotName>("bot")?.map(LogFile::Bot);
+        let of_bot = bot.map(LogFile::Bot);
         let of_host = query.name::<LogFile>("file")?;
         if of_bot.is_some() && of_host.is_some() {
             return Err(Problem::BadRequest("`file` is one of the host's: give it or `bot`, not both".to_owned()));
@@ -96,7 +108,7 @@ impl Logs {
         if count > LINES_MAX {
             return Err(bad("lines", format!("at most {LINES_MAX}")));
         }
-        let Some(dir) = self.dir.clone() else {
+        let Some(dir) = self.0 else {
             let how = "there are no log files: set `[logs] files = true` and start the host again";
             return Err(Problem::Conflict(how.to_owned()));
         };
@@ -106,20 +118,12 @@ impl Logs {
 }
 
 /// Returns an answer without an end: the lines, and all that come.
-fn follow(lines: &[Line], follower: Follower, stopping: CancellationToken, place: OwnedSemaphorePermit) -> Answer {
+fn follow(lines: &[Line], follower: Follower, place: Place) -> Answer {
     let mut first = String::from(": what was\n\n");
     lines.iter().for_each(|line| push(&mut first, line));
     let state =
         Following { follower: Some(follower.leaving_out(BEHIND_BYTES_MAX)), first: Some(first), said: Instant::now() };
-    let pieces = futures_util::stream::unfold(state, Following::next);
-    let pieces = futures_util::StreamExt::take_until(pieces, stopping.cancelled_owned());
-    let (taken, _) = watch::channel(());
-    let mut answer = Response::new(Either::Right(Follow { pieces: Box::pin(pieces), taken, _place: place }));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    answer
+    place.follow(futures_util::stream::unfold(state, Following::next))
 }
 
 fn push(events: &mut String, line: &Line) {
@@ -170,37 +174,5 @@ impl Following {
                 tokio::time::sleep(ASK_EVERY).await;
             }
         }
-    }
-}
-
-/// The body of an answer without an end. It ends when the host stops.
-pub(super) struct Follow {
-    pieces: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
-    taken: watch::Sender<()>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Follow {
-    /// Returns what changes each time the client has room for more, and closes when the body ends.
-    pub(super) fn taken(&self) -> watch::Receiver<()> {
-        self.taken.subscribe()
-    }
-}
-
-impl std::fmt::Debug for Follow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Follow")
-    }
-}
-
-impl Body for Follow {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let own = self.get_mut();
-        let piece = ready!(own.pieces.as_mut().poll_next(cx));
-        own.taken.send_replace(());
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 }

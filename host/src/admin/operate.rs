@@ -5,13 +5,16 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::Sources;
-use super::api::BotView;
-use super::problem::{Answer, Problem, json};
-use super::query::Query;
+use super::api::Api;
+use super::ask::Ask;
+use super::bots::BotView;
+use super::endpoint::{Access, Endpoint};
+use super::parameter::{Kind, Parameter};
+use super::problem::Problem;
+use crate::access::Role;
 use crate::id::BotName;
 use crate::logs::escape;
-use crate::supervisor::{BotVerb, ControlError};
+use crate::supervisor::{BotVerb, ControlError, ReloadReport};
 
 /// How long the supervisor may take to pass an order on. Shorter than any client waits.
 const ORDER_MAX: Duration = Duration::from_secs(5);
@@ -26,14 +29,36 @@ impl From<ControlError> for Problem {
     }
 }
 
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    const DRY_RUN: Parameter = Parameter::new("dry_run", Kind::Flag, "says what would be done, and does nothing");
+    let verb = |path, summary, verb| {
+        Endpoint::post(path, Access::Bot(Role::Operator), summary)
+            .with_status(StatusCode::ACCEPTED)
+            .json(move |api, ask| async move { bot(&api, ask.bot()?, verb).await })
+    };
+    vec![
+        verb("/api/v1/bots/{bot}/start", "brings a bot up again after a stop", BotVerb::Start),
+        verb("/api/v1/bots/{bot}/stop", "takes a bot down until it is started; its events wait", BotVerb::Stop),
+        verb("/api/v1/bots/{bot}/restart", "has a bot begin anew with the same version", BotVerb::Restart),
+        verb("/api/v1/bots/{bot}/reset", "forgets what is held against a bot", BotVerb::Reset),
+        Endpoint::post(
+            "/api/v1/reload",
+            Access::Host(Role::Operator),
+            "looks at the configuration and the bots' directory now",
+        )
+        .takes(&[DRY_RUN])
+        .json(async |api, ask| reload(&api, &ask).await),
+    ]
+}
+
 /// Returns the problem of a name that no bot has.
 pub(super) fn no_bot(name: &str) -> Problem {
     Problem::Absent(format!("there is no bot `{}`; GET /api/v1/bots lists them", super::event::cut(&escape(name))))
 }
 
 /// Has a verb carried out on a bot. The answer comes when the bot has the order, and shows the bot as it is then.
-pub(super) async fn bot(sources: &Sources, name: &str, verb: BotVerb) -> Result<Answer, Problem> {
-    let bot: BotName = name.parse().map_err(|_| no_bot(name))?;
+pub(super) async fn bot(api: &Api, bot: BotName, verb: BotVerb) -> Result<BotView, Problem> {
+    let sources = &api.sources;
     match timeout(ORDER_MAX, sources.control.bot(bot.clone(), verb)).await {
         Ok(done) => done?,
         Err(_) => {
@@ -43,13 +68,13 @@ pub(super) async fn bot(sources: &Sources, name: &str, verb: BotVerb) -> Result<
         }
     }
     tracing::info!(%bot, ?verb, "the operator has ordered a bot");
-    let status = sources.bots.get(&bot).ok_or_else(|| no_bot(name))?;
-    Ok(json(StatusCode::ACCEPTED, &BotView::from(&status)))
+    let status = sources.bots.get(&bot).ok_or_else(|| no_bot(bot.as_str()))?;
+    Ok(BotView::from(&status))
 }
 
 /// Has the configuration and the bots' directory looked at. The answer comes when every step has ended, however long that takes.
-pub(super) async fn reload(sources: &Sources, query: &Query) -> Result<Answer, Problem> {
-    let dry_run = query.flag("dry_run")?;
+pub(super) async fn reload(api: &Api, ask: &Ask) -> Result<ReloadReport, Problem> {
+    let dry_run = ask.query.flag("dry_run")?;
     tracing::info!(dry_run, "the operator asks for a reload");
-    Ok(json(StatusCode::OK, &sources.control.reload(dry_run).await?))
+    Ok(api.sources.control.reload(dry_run).await?)
 }

@@ -1,22 +1,27 @@
 //! `/api/v1/probes`: what is probed, and how it answered last.
 
-use http::StatusCode;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::problem::{Answer, json};
-use crate::vitals::{ProbeStatus, Probes};
+use super::api::Api;
+use super::endpoint::{Access, Endpoint};
+use crate::access::Role;
+use crate::vitals::ProbeStatus;
 
 /// One probe as the API shows it.
-#[derive(Debug, Serialize)]
-struct ProbeView {
-    name: String,
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ProbeView {
+    /// Its name.
+    pub name: String,
     /// Whether it answered as it should.
-    is_up: bool,
+    pub is_up: bool,
     /// Why not.
-    error: Option<String>,
+    pub error: Option<String>,
     /// When, in RFC 3339.
-    at: String,
-    elapsed_ms: u64,
+    pub at: String,
+    /// How long it took.
+    pub elapsed_ms: u64,
 }
 
 impl From<ProbeStatus> for ProbeView {
@@ -27,6 +32,13 @@ impl From<ProbeStatus> for ProbeView {
 }
 
 /// Lists those that were made at least once.
-pub(super) fn list(probes: &Probes) -> Answer {
-    json(StatusCode::OK, &probes.statuses().into_iter().map(ProbeView::from).collect::<Vec<_>>())
+pub(super) fn list(api: &Api) -> Vec<ProbeView> {
+    api.sources.observed.probes.statuses().into_iter().map(ProbeView::from).collect()
+}
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/probes", Access::Host(Role::Viewer), "what is probed, and how it answered last")
+            .json(async |api, _| Ok(list(&api))),
+    ]
 }

@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::body::Body;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::{Either, Full};
 use hyper::body::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::logs::Follow;
-
-/// An answer. Bodies are whole, none larger than one rendering of the metrics; but for log lines that are followed.
-pub(super) type Answer = Response<Either<Full<Bytes>, Follow>>;
+/// An answer. Bodies are whole, none larger than one rendering of the metrics; but for what is followed.
+pub(super) type Answer = Response<Body>;
 
 /// Why a request was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +31,13 @@ pub(super) enum Problem {
     /// The host cannot say at the moment; a later request may succeed.
     Unavailable(String),
     /// The path is there, for other methods.
-    MethodNotAllowed { allow: &'static str },
-    /// The body is longer than any route takes.
+    MethodNotAllowed { allow: String },
+    /// The body is longer than this path takes.
     BodyTooLarge,
+    /// The body took too long.
+    TooSlow,
+    /// Somebody known may not do this.
+    Forbidden(String),
     /// The listener has no token, so nobody can be let in.
     TokenNotConfigured,
     /// The token is absent or wrong.
@@ -48,13 +50,19 @@ pub(super) enum Problem {
     WrongOrigin,
 }
 
-/// The members of a problem; `type` is `about:blank`, so `title` is the status's own name.
-#[derive(Serialize)]
-struct Body {
-    r#type: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: Cow<'static, str>,
+/// The members of a problem (RFC 9457); `type` is `about:blank`, so `title` is the status's own name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+#[schemars(rename = "Problem")]
+pub struct ProblemView {
+    /// `about:blank`.
+    pub r#type: String,
+    /// The status's own name.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// What is wrong, and what would be right.
+    pub detail: String,
 }
 
 impl Problem {
@@ -68,10 +76,11 @@ impl Problem {
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TokenNotConfigured | Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::BadRequest(_) | Self::TokenInQuery => StatusCode::BAD_REQUEST,
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::WrongOrigin => StatusCode::FORBIDDEN,
+            Self::WrongOrigin | Self::Forbidden(_) => StatusCode::FORBIDDEN,
         }
     }
 
@@ -82,6 +91,7 @@ impl Problem {
             | Self::Conflict(detail)
             | Self::Unprocessable(detail)
             | Self::PreconditionFailed(detail)
+            | Self::Forbidden(detail)
             | Self::Unavailable(detail) => return Cow::Owned(detail.clone()),
             Self::PreconditionRequired => {
                 "send the `ETag` of the configuration that you have seen as `If-Match`, or `If-Match: *` to overwrite any"
@@ -91,6 +101,7 @@ impl Problem {
                 "this path does not take this method; the header `Allow` names those it takes"
             }
             Self::BodyTooLarge => "the request's body is longer than this path takes",
+            Self::TooSlow => "the request's body took too long",
             Self::TokenNotConfigured => {
                 "only /health is open here: set `[admin] token` in the configuration, or use the admin socket"
             }
@@ -101,16 +112,29 @@ impl Problem {
         })
     }
 
+    /// Returns whether it is that nobody knows who asks.
+    pub(super) fn is_unknown_caller(&self) -> bool {
+        matches!(self, Self::TokenNotConfigured | Self::Unauthorized)
+    }
+
     /// Returns the answer that says so.
     pub(super) fn into_answer(self) -> Answer {
         let status = self.status();
         let title = status.canonical_reason().unwrap_or("");
-        let body = Body { r#type: "about:blank", title, status: status.as_u16(), detail: self.detail() };
+        let body = ProblemView {
+            r#type: "about:blank".to_owned(),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail().into_owned(),
+        };
         let mut answer = json(status, &body);
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self {
-            Self::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
+            Self::MethodNotAllowed { allow } => {
+                let allow = HeaderValue::try_from(allow).expect("it holds names of methods");
+                headers.insert(ALLOW, allow);
+            }
             Self::TokenNotConfigured | Self::Unauthorized => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bothost\""));
             }
@@ -128,12 +152,28 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
 
 /// Returns an answer that nobody stores and no browser guesses about.
 pub(super) fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Either::Left(Full::new(body)));
+    let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// Returns an answer that leads somewhere else on this host.
+pub(super) fn redirect(status: StatusCode, path: &str) -> Answer {
+    let mut answer = answer(status, "text/plain; charset=utf-8", Bytes::new());
+    let path = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
+    answer.headers_mut().insert(LOCATION, path);
+    answer
+}
+
+/// Returns an answer with the generation that it belongs to as its tag.
+pub(super) fn tagged(mut answer: Answer, generation: u64) -> Answer {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{generation}\"")) {
+        answer.headers_mut().insert(ETAG, tag);
+    }
     answer
 }
 

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use super::parameter::Parameter;
 use super::problem::Problem;
 use crate::clock::Timestamp;
 use crate::logs::escape;
 use crate::units::Span;
 
 /// Entries of a listing where nobody says how many.
-const LIMIT_DEFAULT: u32 = 100;
+pub(super) const LIMIT_DEFAULT: u32 = 100;
 /// Most entries of a listing: the bodies of all of them are in memory at once.
-const LIMIT_MAX: u32 = 1_000;
+pub(super) const LIMIT_MAX: u32 = 1_000;
 
 /// The parameters of one request.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -22,13 +23,13 @@ impl Query {
     /// # Errors
     ///
     /// One is unknown, is there twice, or is no text.
-    pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
+    pub(super) fn parse(query: Option<&str>, known: &[Parameter]) -> Result<Self, Problem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let text = |part| decode(part).ok_or_else(|| bad(format!("`{part}` is not percent-encoded UTF-8")));
             let (key, value) = (text(key)?, text(value)?);
-            if !known.contains(&key.as_str()) {
+            if !known.iter().any(|parameter| parameter.name == key) {
                 return Err(bad(unknown(&key, known)));
             }
             if pairs.iter().any(|(given, _)| *given == key) {
@@ -37,6 +38,14 @@ impl Query {
             pairs.push((key, value));
         }
         Ok(Self(pairs))
+    }
+
+    /// Returns the query with one parameter more, or another value of it, as it stands in an address.
+    pub(super) fn with(&self, parameter: &str, value: &str) -> String {
+        let others =
+            self.0.iter().filter(|(key, _)| key != parameter).map(|(key, value)| (key.as_str(), value.as_str()));
+        let pairs = others.chain([(parameter, value)]).map(|(key, value)| format!("{}={}", encode(key), encode(value)));
+        pairs.collect::<Vec<_>>().join("&")
     }
 
     /// Returns a parameter that is given and not empty.
@@ -134,12 +143,24 @@ fn bad(detail: String) -> Problem {
     Problem::BadRequest(detail)
 }
 
-fn unknown(key: &str, known: &[&str]) -> String {
+fn unknown(key: &str, known: &[Parameter]) -> String {
     let known = match known {
         [] => "none".to_owned(),
-        known => known.join(", "),
+        known => known.iter().map(|parameter| parameter.name).collect::<Vec<_>>().join(", "),
     };
     format!("unknown parameter `{}`; this path takes: {known}", escape(key))
+}
+
+/// Percent-encodes all that is not plain in an address.
+pub(super) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// Undoes percent-encoding. None: it is none, or no UTF-8.
@@ -165,13 +186,14 @@ mod tests {
     use super::*;
     use crate::grants::ConnectorKey;
 
-    const KNOWN: &[&str] = &["connector", "limit"];
+    const KNOWN: &[Parameter] = &[crate::admin::parameter::CONNECTOR, crate::admin::parameter::LIMIT];
 
     #[test]
     fn parameters_are_decoded() {
         let query = Query::parse(Some("connector=echo%2Fqq&&limit=7"), KNOWN).unwrap();
         let key: Option<ConnectorKey> = query.name("connector").unwrap();
         assert_eq!((key.unwrap().to_string().as_str(), query.limit()), ("echo/qq", Ok(7)));
+        assert_eq!(query.with("limit", "a b&c"), "connector=echo%2Fqq&limit=a%20b%26c");
         let query = Query::parse(None, KNOWN).unwrap();
         assert_eq!((query.text("connector"), query.limit()), (None, Ok(LIMIT_DEFAULT)));
     }

@@ -1,11 +1,21 @@
 //! `/api/v1/queue`: how many events there are of each bot.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::{Access, Endpoint};
+use crate::access::Role;
 use crate::store::Queue;
 
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/queue", Access::Host(Role::Viewer), "how many events wait")
+            .json(async |api, _| Ok(QueueView::from(api.records.store().queue()))),
+    ]
+}
+
 /// The queue as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct QueueView {
     /// Events of all bots, those included that are still on their way to the disk.
@@ -19,7 +29,7 @@ pub struct QueueView {
 }
 
 /// One bot's share of the queue.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DepthView {
     /// The bot.

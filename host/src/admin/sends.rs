@@ -1,20 +1,21 @@
 //! `/api/v1/outbox`: what bots asked of platforms and is not delivered, and what the operator does about it.
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::api::Api;
+use super::ask::Ask;
+use super::endpoint::{Access, Endpoint, Listing};
 use super::event::cut;
-use super::problem::{Answer, Problem, json};
-use super::query::Query;
-use super::records::Records;
+use super::parameter::{CONNECTOR, Kind, LIMIT, Parameter};
+use super::problem::Problem;
+use crate::access::Role;
 use crate::action::{Act, MessageRef};
-use crate::board::Board;
-use crate::connector::Status;
 use crate::grants::ConnectorKey;
 use crate::store::history::{Send, SendFilter, SendStand};
 
 /// One action as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SendView {
     /// Its number in the outbox.
@@ -125,65 +126,84 @@ fn stand_name(stand: &SendStand) -> &'static str {
 }
 
 /// What the operator did with an action.
-#[derive(Serialize)]
-struct Operated {
-    id: u64,
-    state: &'static str,
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(rename = "SendChange")]
+pub struct OperatedView {
+    /// The entry.
+    pub id: u64,
+    /// How it stands now: `waiting` or `lost`.
+    pub state: String,
 }
 
-/// Lists what waits, the next first, or what is lost, the latest first.
-pub(super) async fn list(records: &Records, query: &Query) -> Result<Answer, Problem> {
-    let filter = match query.text("state") {
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    const STATE: Parameter = Parameter::new("state", Kind::OneOf(&["waiting", "lost"]), "how they stand");
+    let (look, act) = (Access::Host(Role::Viewer), Access::Host(Role::Operator));
+    vec![
+        Endpoint::get("/api/v1/outbox", look, "what waits for a platform, or is lost")
+            .takes(&[STATE, CONNECTOR, LIMIT])
+            .list(async |api, ask| list(&api, &ask).await.map(Listing::whole)),
+        Endpoint::get("/api/v1/outbox/{send}", look, "one of them").json(async |api, ask| one(&api, &ask).await),
+        Endpoint::delete("/api/v1/outbox/{send}", act, "given up").json(async |api, ask| give_up(&api, &ask).await),
+        Endpoint::post("/api/v1/outbox/{send}/retry", act, "delivered after all")
+            .json(async |api, ask| retry(&api, &ask).await),
+    ]
+}
+
+/// Lists those that wait, or are lost.
+pub(super) async fn list(api: &Api, ask: &Ask) -> Result<Vec<SendView>, Problem> {
+    let filter = match ask.query.text("state") {
         None | Some("waiting") => SendFilter::Waiting,
         Some("lost") => SendFilter::Lost,
         Some(_) => return Err(Problem::BadRequest("`state` must be `waiting` or `lost`".to_owned())),
     };
-    let (connector, limit) = (query.name::<ConnectorKey>("connector")?, query.limit()?);
-    let sends = records.ask(records.store().sends(filter, connector.as_ref(), limit)).await?;
-    let views: Vec<_> = sends.iter().map(|send| SendView::from(send).shortened()).collect();
-    Ok(json(StatusCode::OK, &views))
+    let (connector, limit) = (ask.query.name::<ConnectorKey>("connector")?, ask.query.limit()?);
+    let sends = api.records.ask(api.records.store().sends(filter, connector.as_ref(), limit)).await?;
+    Ok(sends.iter().map(|send| SendView::from(send).shortened()).collect())
 }
 
 /// Shows one.
-pub(super) async fn one(records: &Records, id: u64) -> Result<Answer, Problem> {
-    Ok(json(StatusCode::OK, &SendView::from(&find(records, id).await?)))
+pub(super) async fn one(api: &Api, ask: &Ask) -> Result<SendView, Problem> {
+    Ok(SendView::from(&find(api, entry(ask)?).await?))
 }
 
-/// Lets one that is lost be delivered after all.
-pub(super) async fn retry(
-    records: &Records,
-    connectors: &Board<ConnectorKey, Status>,
-    id: u64,
-) -> Result<Answer, Problem> {
-    let send = find(records, id).await?;
+/// Lets a lost one be delivered after all.
+pub(super) async fn retry(api: &Api, ask: &Ask) -> Result<OperatedView, Problem> {
+    let id = entry(ask)?;
+    let send = find(api, id).await?;
     let SendStand::Lost { .. } = send.stand else {
         return Err(Problem::Conflict(format!("entry {id} is not lost: it is {}", stand_name(&send.stand))));
     };
-    if send.connector.parse().ok().and_then(|key| connectors.get(&key)).is_none() {
+    if send.connector.parse().ok().and_then(|key| api.sources.connectors.get(&key)).is_none() {
         return Err(Problem::Conflict(format!("there is no connector {} to deliver entry {id}", send.connector)));
     }
-    if !records.ask(records.store().retry_send(id)).await? {
+    if !api.records.ask(api.records.store().retry_send(id)).await? {
         return Err(changed(id));
     }
     tracing::info!(action = id, bot = %send.bot, "the operator lets a lost action be delivered");
-    Ok(json(StatusCode::OK, &Operated { id, state: "waiting" }))
+    Ok(OperatedView { id, state: "waiting".to_owned() })
 }
 
 /// Gives one up that waits.
-pub(super) async fn give_up(records: &Records, id: u64) -> Result<Answer, Problem> {
-    let send = find(records, id).await?;
+pub(super) async fn give_up(api: &Api, ask: &Ask) -> Result<OperatedView, Problem> {
+    let id = entry(ask)?;
+    let send = find(api, id).await?;
     if let SendStand::Delivered { .. } | SendStand::Lost { .. } = send.stand {
         return Err(Problem::Conflict(format!("entry {id} does not wait: it is {}", stand_name(&send.stand))));
     }
-    if !records.ask(records.store().drop_send(id)).await? {
+    if !api.records.ask(api.records.store().drop_send(id)).await? {
         return Err(changed(id));
     }
     tracing::info!(action = id, bot = %send.bot, "the operator has given an action up");
-    Ok(json(StatusCode::OK, &Operated { id, state: "lost" }))
+    Ok(OperatedView { id, state: "lost".to_owned() })
 }
 
-async fn find(records: &Records, id: u64) -> Result<Send, Problem> {
-    let found = records.ask(records.store().send(id)).await?;
+fn entry(ask: &Ask) -> Result<u64, Problem> {
+    ask.number("send", "an entry of the outbox is named by a whole number; listings show it")
+}
+
+async fn find(api: &Api, id: u64) -> Result<Send, Problem> {
+    let found = api.records.ask(api.records.store().send(id)).await?;
     found.ok_or_else(|| {
         Problem::Absent(format!(
             "the outbox has no entry {id}; GET /api/v1/outbox lists what waits, ?state=lost what is lost"

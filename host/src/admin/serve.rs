@@ -5,12 +5,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
 use http::Request;
-use http_body_util::{BodyExt as _, Either, LengthLimitError, Limited};
-use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -18,10 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::api::Api;
 use super::auth::Door;
-use super::problem::{Answer, Problem};
-use super::route::{BODY_BYTES_MAX, BodyUse, Route};
+use super::problem::Answer;
+use super::stream::Taken;
 
 /// Connections that one listener serves at a time; further ones wait to be accepted. Each listener has its own, so that
 /// nobody who comes by TCP keeps the operator from the socket.
@@ -30,8 +31,6 @@ const CONNECTIONS_MAX: usize = 256;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
-/// How long a client may take over a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests after it failed, for want of descriptors most likely.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -92,7 +91,7 @@ impl Work {
 /// What every connection needs.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
-    pub(super) api: Arc<Api>,
+    pub(super) router: Router,
     pub(super) connections: TaskTracker,
     pub(super) cancel: CancellationToken,
     pub(super) patience: Patience,
@@ -134,11 +133,9 @@ impl Server {
         let (say_work, work) = watch::channel(Work::Nothing);
         let service = service_fn(async |request| {
             say_work.send_replace(Work::Answering);
-            let answer = answer(&self.api, door, request).await;
-            say_work.send_replace(match answer.body() {
-                Either::Left(_) => Work::Nothing,
-                Either::Right(follow) => Work::Following(follow.taken()),
-            });
+            let mut answer = answer(&self.router, door, request).await;
+            let taken = answer.extensions_mut().remove::<Taken>();
+            say_work.send_replace(taken.map_or(Work::Nothing, |Taken(taken)| Work::Following(taken)));
             Ok::<_, Infallible>(answer)
         });
         let connection = http1::Builder::new()
@@ -167,33 +164,14 @@ impl Server {
     }
 }
 
-async fn answer(api: &Api, door: &Door, request: Request<Incoming>) -> Answer {
-    try_answer(api, door, request).await.unwrap_or_else(Problem::into_answer)
-}
-
-async fn try_answer(api: &Api, door: &Door, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let (head, body) = request.into_parts();
-    // What is wrong with the path is said by whoever answers.
-    let (bytes_max, body_use) =
-        Route::of(head.uri.path()).map_or((BODY_BYTES_MAX, BodyUse::Ignored), |route| route.body());
-    if body.size_hint().lower() > bytes_max as u64 {
-        return Err(Problem::BodyTooLarge);
-    }
-    door.check(&head.uri, &head.headers)?;
-    let body = match body_use {
-        BodyUse::Read => read(body, bytes_max).await?,
-        // One of unknown length is not read either: the connection ends after the answer.
-        BodyUse::Ignored => Bytes::new(),
-    };
-    Ok(api.answer(door.caller(&head.headers), &head, body).await)
-}
-
-async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
-    let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
-    match read {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge),
-        Ok(Err(_)) | Err(_) => Err(Problem::BadRequest("the request's body broke off".to_owned())),
+async fn answer(router: &Router, door: &Door, mut request: Request<Incoming>) -> Answer {
+    match door.receive(request.uri(), request.headers()) {
+        Err(problem) => problem.into_answer(),
+        Ok(visitor) => {
+            request.extensions_mut().insert(visitor);
+            let served = TowerToHyperService::new(router.clone()).call(request.map(Body::new)).await;
+            served.unwrap_or_else(|never| match never {})
+        }
     }
 }
 
@@ -251,7 +229,7 @@ mod tests {
             is_ready: watch::channel(true).1,
         };
         let (connections, cancel) = (TaskTracker::new(), CancellationToken::new());
-        Server { api: Arc::new(Api::new(sources, cancel.clone())), connections, cancel, patience: PATIENCE }
+        Server { router: crate::admin::router(sources, cancel.clone()), connections, cancel, patience: PATIENCE }
     }
 
     #[tokio::test]

@@ -2,20 +2,24 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::api::Api;
+use super::ask::Ask;
+use super::endpoint::{Access, Endpoint};
 use super::event::Outline;
-use super::problem::{Answer, Problem, json};
+use super::problem::Problem;
 use super::records::Records;
 use super::sends::SendView;
+use crate::access::Role;
 use crate::action::Priority;
 use crate::clock::Timestamp;
 use crate::id::EventId;
 use crate::store::history::{AttemptRecord, Handling, Stand, Story};
 
 /// One event as the API shows it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StoryView {
     /// Its id.
@@ -39,7 +43,7 @@ pub struct StoryView {
 }
 
 /// What one bot did with an event.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HandlingView {
     /// The bot.
@@ -67,7 +71,7 @@ pub struct HandlingView {
 }
 
 /// One attempt that did not go well.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AttemptView {
     /// Which attempt it was, counted from 1. 0: none was made, and this says why not.
@@ -179,15 +183,38 @@ fn millis(duration: Duration) -> f64 {
 /// Asks for what is known of an event.
 pub(super) async fn find(records: &Records, id: EventId) -> Result<Story, Problem> {
     let story = records.ask(records.store().story(id)).await?;
-    story.ok_or_else(|| {
-        Problem::Absent(format!(
-            "there is no event {id}, or not any more; log lines name events, and GET /api/v1/dead-letters and \
-             /api/v1/outbox list them"
-        ))
-    })
+    story.ok_or_else(|| absent(id))
 }
 
-/// Tells it.
-pub(super) async fn one(records: &Records, id: EventId) -> Result<Answer, Problem> {
-    Ok(json(StatusCode::OK, &StoryView::from(&find(records, id).await?)))
+/// Returns the event that the path names.
+pub(super) fn event(ask: &Ask) -> Result<EventId, Problem> {
+    let of = |error| Problem::BadRequest(format!("{error}, all of them; listings and log lines show it"));
+    ask.part("event").parse::<EventId>().map_err(|error| of(error.to_string()))
+}
+
+/// Tells it. A tenant is told what its own bots did, of an event that one of them heard.
+pub(super) async fn one(api: &Api, ask: &Ask) -> Result<StoryView, Problem> {
+    let mut story = find(&api.records, event(ask)?).await?;
+    if ask.scope().tenant().is_some() {
+        story.handlings.retain(|handling| api.covers(ask.scope(), &handling.bot));
+        if story.handlings.is_empty() {
+            return Err(absent(story.id));
+        }
+    }
+    Ok(StoryView::from(&story))
+}
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let about = "everything that is known of an event";
+    vec![
+        Endpoint::get("/api/v1/events/{event}", Access::Tenant(Role::Viewer), about)
+            .json(async |api, ask| one(&api, &ask).await),
+    ]
+}
+
+fn absent(id: EventId) -> Problem {
+    Problem::Absent(format!(
+        "there is no event {id}, or not any more; log lines name events, and GET /api/v1/dead-letters and \
+         /api/v1/outbox list them"
+    ))
 }

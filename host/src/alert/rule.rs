@@ -102,9 +102,10 @@ pub enum Verdict {
 }
 
 /// A rule, as it is listed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RuleView {
     /// Its name.
+    #[schemars(with = "String")]
     pub name: RuleName,
     /// What it measures.
     pub expression: String,
@@ -117,6 +118,7 @@ pub struct RuleView {
     /// How far it looks ahead, in seconds.
     pub forecast_seconds: Option<f64>,
     /// How bad it is.
+    #[schemars(with = "String")]
     pub severity: Severity,
     /// Whether it is in force.
     pub enabled: bool,

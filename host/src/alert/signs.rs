@@ -9,15 +9,22 @@ use crate::clock::Timestamp;
 /// What is up of one that watches something. Not an alert more than once for one reason, however often it is told.
 #[derive(Debug, Default)]
 pub struct Signs {
+    /// What every alert of it says beside its reason.
+    details: Vec<(String, String)>,
     up: BTreeMap<String, String>,
 }
 
 impl Signs {
+    /// Returns the signs of something, of which nothing is up: what it is, such as `bot`, and its name.
+    pub fn of(what: &str, name: &str) -> Self {
+        Self { details: vec![(what.to_owned(), name.to_owned())], up: BTreeMap::new() }
+    }
+
     /// Raises the alert of a key, if there is a reason and it is not up for that one already; resolves it, if there is none.
     pub fn tell(&mut self, alerts: &Alerts, key: &str, severity: Severity, reason: Option<String>, now: Timestamp) {
         match reason {
             Some(reason) if self.up.get(key) != Some(&reason) => {
-                alerts.raise_host(key, severity, reason.clone(), Vec::new(), now);
+                alerts.raise_host(key, severity, reason.clone(), self.details.clone(), now);
                 self.up.insert(key.to_owned(), reason);
             }
             None if self.up.remove(key).is_some() => alerts.resolve_host(key, now),

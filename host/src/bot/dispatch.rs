@@ -59,6 +59,7 @@ impl Task {
         let BotServices { store, metrics, alerts, errors, tracer, budget, condemned, news, cut_off } = services;
         metrics.bot_phase(&name, Phase::Discovered.as_str());
         metrics.bot_restarted(&name, 0);
+        let alerts_up = Signs::of("bot", name.as_str());
         let reporter = Arc::new(Reporter::new(name.clone(), store.clone(), Arc::clone(&alerts), errors));
         let task = Self {
             desk: Desk { bot: name, store, metrics, alerts, tracer, reporter },
@@ -72,7 +73,7 @@ impl Task {
             budget,
             condemned,
             news,
-            alerts_up: Signs::default(),
+            alerts_up,
             newest: 0,
             cut_off,
         };

@@ -14,7 +14,7 @@ use crate::id::{BotName, ContentHash};
 const HASH_DIGITS: usize = 12;
 
 /// What differs between two generations.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Difference {
     /// The generation that is compared.

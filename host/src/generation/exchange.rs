@@ -12,7 +12,7 @@ use crate::config::Form;
 use crate::id::{BotName, ContentHash};
 
 /// A generation without its secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Export {
     /// Its number where it comes from.
     #[serde(default)]
@@ -30,18 +30,22 @@ pub struct Export {
     pub config: String,
     /// The texts of the bots' own files.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
     pub entries: BTreeMap<BotName, String>,
     /// What serves each bot.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, ComponentView>")]
     pub components: BTreeMap<BotName, ComponentView>,
 }
 
 /// What serves a bot, and what the bot may do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ComponentView {
     /// The file in the bots' directory.
+    #[schemars(with = "String")]
     pub file: ComponentName,
     /// The hash of its bytes.
+    #[schemars(with = "String")]
     pub sha256: ContentHash,
     /// How many bytes it has.
     #[serde(default)]

@@ -43,7 +43,7 @@ pub(super) const FAMILIES: &[&str] = &[
 ];
 
 /// How everything fared.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Report {
     /// From when, in RFC 3339.
@@ -63,7 +63,7 @@ pub struct Report {
 }
 
 /// A gauge over the span.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Level {
     /// On average.
@@ -73,7 +73,7 @@ pub struct Level {
 }
 
 /// A histogram over the span, as it can be told from its buckets.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Quantiles {
     /// Half were at most this.
@@ -85,7 +85,7 @@ pub struct Quantiles {
 }
 
 /// How the host fared. What nobody measures is none.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct HostReport {
     /// Processor time of the process, in cores.
@@ -109,7 +109,7 @@ pub struct HostReport {
 }
 
 /// How a bot fared.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct BotReport {
     /// Its name.
@@ -135,7 +135,7 @@ pub struct BotReport {
 }
 
 /// How a connector fared.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct ConnectorReport {
     /// Its name.

@@ -15,7 +15,7 @@ pub struct Control {
 }
 
 /// What a reload did, or would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct ReloadReport {
     /// The generation that is in force afterwards.
@@ -29,7 +29,7 @@ pub struct ReloadReport {
 }
 
 /// One step of a reload.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct ReloadStep {
     /// What it is about: `bot echo`, `connector telegram`, `[limits]`.

@@ -11,7 +11,7 @@ use super::evaluate::{Memories, Values, evaluate};
 use super::memory::Memory;
 use super::room::Room;
 use super::state::{Change, LOOKS_UNTIL_GONE, Standing};
-use super::subject::Subject;
+use super::subject::{LABELS, Subject};
 use super::template::Blank;
 use super::{Report, RuleView, Verdict};
 use crate::alert::KEY_BYTES_MAX;
@@ -265,6 +265,9 @@ impl Watch {
             ("value".to_owned(), value.clone()),
             ("threshold".to_owned(), self.rule.threshold.to_string()),
         ];
+        // By what it is about others decide who may see it.
+        let about = LABELS.iter().filter_map(|label| Some(((*label).to_owned(), subject.get(label)?.to_owned())));
+        details.extend(about);
         details.extend(eta.map(|eta| ("eta".to_owned(), eta)));
         let notify = &self.rule.actions.notify;
         let channels = (!notify.is_empty()).then(|| notify.clone());

@@ -14,7 +14,7 @@ const MEMORY_MIN: f64 = (4 << 20) as f64;
 const SLACK: f64 = 2.0;
 
 /// What was used of a limit, in the limit's unit.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Budget {
     /// Half of the attempts used at most this. Not known of memory.

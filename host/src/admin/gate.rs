@@ -1,0 +1,175 @@
+//! The way of a request from the door to its handler: found in the list of endpoints, let in or not, read, served. Whatever is not in the
+//! list, and whoever may not, ends here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts as _, RawPathParams};
+use axum::routing::{MethodFilter, MethodRouter};
+use http::request::Parts;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes};
+
+use super::api::Api;
+use super::ask::Ask;
+use super::auth::Visitor;
+use super::endpoint::{Access, BODY_BYTES_MAX, Endpoint, Reads};
+use super::operate::no_bot;
+use super::problem::{Answer, Problem, redirect};
+use super::query::Query;
+use crate::access::Caller;
+
+/// How long a client may take over a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns the router of all endpoints.
+///
+/// # Panics
+///
+/// Two have one path and method, or a path is none: the list is fixed, and every test of the admin side builds it.
+pub(super) fn router(api: &Arc<Api>, endpoints: Vec<Endpoint>) -> Router {
+    let mut by_path: BTreeMap<&'static str, Vec<Endpoint>> = BTreeMap::new();
+    for endpoint in endpoints {
+        by_path.entry(endpoint.path).or_default().push(endpoint);
+    }
+    let mut router = Router::new();
+    for (path, endpoints) in by_path {
+        router = router.route(path, methods(api, endpoints));
+    }
+    router.fallback(|request: Request<Body>| async move {
+        let nothing = |visitor: Visitor| visitor.caller.map_or(visitor.refusal, |_| Problem::NotFound);
+        visitor(&request).map_or(Problem::NotFound, nothing).into_answer()
+    })
+}
+
+fn methods(api: &Arc<Api>, endpoints: Vec<Endpoint>) -> MethodRouter {
+    let allow = allowed(&endpoints);
+    let is_open = endpoints.iter().any(|endpoint| endpoint.access == Access::Anybody);
+    let mut methods = MethodRouter::new();
+    for endpoint in endpoints {
+        let filter = MethodFilter::try_from(endpoint.method.clone()).expect("the list has common methods only");
+        let (api, endpoint) = (Arc::clone(api), Arc::new(endpoint));
+        methods = methods.on(filter, move |request: Request<Body>| {
+            let (api, endpoint) = (Arc::clone(&api), Arc::clone(&endpoint));
+            async move { serve(api, &endpoint, request).await }
+        });
+    }
+    methods.fallback(move |request: Request<Body>| async move {
+        let refusal = visitor(&request).filter(|visitor| visitor.caller.is_none() && !is_open);
+        refusal.map_or(Problem::MethodNotAllowed { allow }, |visitor| visitor.refusal).into_answer()
+    })
+}
+
+/// Returns the methods of a path as the header `Allow` names them.
+fn allowed(endpoints: &[Endpoint]) -> String {
+    let mut allowed: Vec<&str> = Vec::new();
+    for endpoint in endpoints {
+        allowed.push(endpoint.method.as_str());
+        if endpoint.method == Method::GET {
+            allowed.push("HEAD");
+        }
+    }
+    allowed.sort_by_key(|method| (!matches!(*method, "GET" | "HEAD"), *method));
+    allowed.join(", ")
+}
+
+fn visitor<B>(request: &Request<B>) -> Option<Visitor> {
+    request.extensions().get::<Visitor>().cloned()
+}
+
+async fn serve(api: Arc<Api>, endpoint: &Endpoint, request: Request<Body>) -> Answer {
+    let (head, body) = request.into_parts();
+    match try_serve(api, endpoint, head, body).await {
+        Ok(answer) => answer,
+        // A person is shown where to sign in.
+        Err(problem) if endpoint.is_page() && problem.is_unknown_caller() => {
+            redirect(StatusCode::SEE_OTHER, "/sign-in")
+        }
+        Err(problem) => problem.into_answer(),
+    }
+}
+
+async fn try_serve(api: Arc<Api>, endpoint: &Endpoint, mut head: Parts, body: Body) -> Result<Answer, Problem> {
+    // Without one nobody has looked at the request's head.
+    let Visitor { caller, refusal } = head.extensions.get::<Visitor>().cloned().ok_or(Problem::Unauthorized)?;
+    let path = parts_of_path(&mut head).await?;
+    admit(&api, endpoint.access, caller.as_ref(), refusal, &path)?;
+    let query = match endpoint.parameters {
+        Some(known) => Query::parse(head.uri.query(), known)?,
+        None => Query::default(),
+    };
+    let (body, stream) = match endpoint.reads {
+        Reads::Whole { bytes_max, .. } => (read(body, bytes_max).await?, None),
+        Reads::Stream { .. } => (Bytes::new(), Some(Mutex::new(body))),
+        Reads::Nothing if body.size_hint().lower() > BODY_BYTES_MAX as u64 => return Err(Problem::BodyTooLarge),
+        // One of unknown length is not read either: the connection ends after the answer.
+        Reads::Nothing => (Bytes::new(), None),
+    };
+    let (uri_path, headers) = (head.uri.path().to_owned(), head.headers);
+    endpoint.serve(api, Ask { visitor: caller, uri_path, path, query, headers, body, stream }).await
+}
+
+async fn parts_of_path(head: &mut Parts) -> Result<Vec<(String, String)>, Problem> {
+    let parts = RawPathParams::from_request_parts(head, &()).await.map_err(|_| Problem::NotFound)?;
+    Ok(parts.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// Decides whether somebody may ask.
+///
+/// # Errors
+///
+/// `refusal`: nobody was let in, and not anybody may. Otherwise that this one may not, or that there is no such bot; which is what a
+/// tenant is told of those of others.
+fn admit(
+    api: &Api,
+    access: Access,
+    caller: Option<&Caller>,
+    refusal: Problem,
+    path: &[(String, String)],
+) -> Result<(), Problem> {
+    if access == Access::Anybody {
+        return Ok(());
+    }
+    let caller = caller.ok_or(refusal)?;
+    let needed = match access {
+        Access::Anybody | Access::SignedIn => return Ok(()),
+        Access::Host(role) | Access::Tenant(role) | Access::Bot(role) => role,
+    };
+    if caller.role < needed {
+        return Err(Problem::Forbidden(format!(
+            "this takes the role {needed}, and {} is {}",
+            caller.name, caller.role
+        )));
+    }
+    match (access, caller.scope.tenant()) {
+        (Access::Host(_), Some(tenant)) => Err(Problem::Forbidden(format!(
+            "this is about the whole host, and {} is of the tenant {tenant}",
+            caller.name
+        ))),
+        (Access::Bot(_), _) => {
+            let name = path.iter().find(|(key, _)| key == "bot").map_or("", |(_, name)| name);
+            let is_there = name.parse().is_ok_and(|bot| api.covers(&caller.scope, &bot));
+            if is_there { Ok(()) } else { Err(no_bot(name)) }
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Problem::BodyTooLarge);
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge),
+        Ok(Err(_)) => Err(Problem::BadRequest("the request's body broke off".to_owned())),
+        Err(_) => Err(Problem::TooSlow),
+    }
+}
+
+#[cfg(test)]
+mod tests;

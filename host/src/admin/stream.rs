@@ -1,0 +1,97 @@
+//! Answers without an end: server-sent events. How many follow at a time, and how a connection knows that its client still takes
+//! something.
+//!
+//! A follower has no task and no queue: its stream is asked for more when its client takes more, in the task of the connection.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use futures_util::{Stream, StreamExt as _};
+use http::{Response, StatusCode};
+use hyper::body::{Body as HttpBody, Bytes, Frame};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::problem::{Answer, Problem, answer};
+
+/// Who may follow at a time, whatever it is.
+const FOLLOWERS_MAX: usize = 64;
+/// How long a client hears nothing at most; so that it, and whoever is between, knows that somebody is there.
+pub(super) const SILENT_MAX: Duration = Duration::from_secs(15);
+
+/// The places of those who follow something.
+#[derive(Debug, Clone)]
+pub(super) struct Streams {
+    places: Arc<Semaphore>,
+    stopping: CancellationToken,
+}
+
+/// A place of one who follows.
+#[derive(Debug)]
+pub(super) struct Place {
+    permit: OwnedSemaphorePermit,
+    stopping: CancellationToken,
+}
+
+/// In an answer's extensions: it has no end. Changes each time the client has room for more, and closes when the body ends.
+#[derive(Debug, Clone)]
+pub(super) struct Taken(pub(super) watch::Receiver<()>);
+
+impl Streams {
+    /// `stopping` ends every one of them.
+    pub(super) fn new(stopping: CancellationToken) -> Self {
+        Self { places: Arc::new(Semaphore::new(FOLLOWERS_MAX)), stopping }
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    ///
+    /// All are taken.
+    pub(super) fn place(&self) -> Result<Place, Problem> {
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| {
+            Problem::Unavailable(format!("{FOLLOWERS_MAX} clients follow something already; end one of them"))
+        })?;
+        Ok(Place { permit, stopping: self.stopping.clone() })
+    }
+}
+
+impl Place {
+    /// Returns an answer of these pieces, each of them whole events, until they or the host end.
+    pub(super) fn follow(self, pieces: impl Stream<Item = Bytes> + Send + 'static) -> Answer {
+        let pieces = pieces.take_until(self.stopping.cancelled_owned());
+        let (taken, watched) = watch::channel(());
+        let body = Follow { pieces: Box::pin(pieces), taken, _place: self.permit };
+        let mut answer: Response<Body> = answer(StatusCode::OK, "text/event-stream", Bytes::new());
+        *answer.body_mut() = Body::new(body);
+        answer.extensions_mut().insert(Taken(watched));
+        answer
+    }
+}
+
+/// Returns one event; `data` is on one line.
+pub(super) fn event(name: &str, data: &str) -> Bytes {
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+}
+
+struct Follow {
+    pieces: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+    taken: watch::Sender<()>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl HttpBody for Follow {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let own = self.get_mut();
+        let piece = ready!(own.pieces.as_mut().poll_next(cx));
+        own.taken.send_replace(());
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
