@@ -10,11 +10,13 @@ use std::process::ExitCode;
 use bothost::admin::client::ClientError;
 use bothost::config::ConfigError;
 use bothost::daemon::DaemonError;
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory as _, Parser, Subcommand};
 use http::StatusCode;
 
 /// It was not done.
 const FAILED: u8 = 1;
+/// The command line asks for what cannot be.
+const USAGE: u8 = 2;
 /// The configuration is not good.
 const BAD_CONFIGURATION: u8 = 64;
 /// There is no host to ask.
@@ -24,7 +26,9 @@ const TRY_AGAIN: u8 = 75;
 /// The host is another user's.
 const NOT_ALLOWED: u8 = 77;
 
+mod colour;
 mod figure;
+mod progress;
 mod remote;
 mod table;
 mod target;
@@ -77,12 +81,19 @@ verbs! {
     enable::Enable,
     disable::Disable,
     compile::Compile,
+    top::Top,
+    doctor::Doctor,
+    completions::Completions,
+    man::Man,
 }
 
 /// One process that hosts many untrusted bots, each a WebAssembly component.
 #[derive(Debug, Parser)]
 #[command(name = "host", version)]
 struct Arguments {
+    /// When what is shown has colours; auto: on a terminal, unless `NO_COLOR` is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
+    color: colour::When,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -100,6 +111,8 @@ enum Failure {
     Client(ClientError),
     /// The daemon was not found, started or stopped.
     Daemon(DaemonError),
+    /// The command line asks for what cannot be.
+    Usage(String),
     /// No host runs where one was looked for.
     NotRunning(String),
     /// Anything else.
@@ -131,6 +144,18 @@ impl From<anyhow::Error> for Failure {
 }
 
 impl Failure {
+    /// Returns what went wrong, on a line.
+    fn words(self) -> String {
+        match self {
+            Self::Configuration(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            Self::Client(error) => format!("{:#}", anyhow::Error::new(error)),
+            Self::Daemon(error) => format!("{:#}", anyhow::Error::new(error)),
+            Self::Usage(message) | Self::NotRunning(message) => message,
+            Self::Other(error) => format!("{error:#}"),
+            Self::Bots { .. } | Self::Told(_) => "it was told already".to_owned(),
+        }
+    }
+
     /// Tells what went wrong and returns the exit code.
     fn report(self) -> u8 {
         match self {
@@ -141,18 +166,12 @@ impl Failure {
             Self::Bots { are_entries_bad: true } => BAD_CONFIGURATION,
             Self::Bots { are_entries_bad: false } => FAILED,
             Self::Told(code) => code,
+            Self::Client(ClientError::Refused { status: StatusCode::UNPROCESSABLE_ENTITY, detail, .. }) => {
+                complain(detail);
+                BAD_CONFIGURATION
+            }
             Self::Client(error) => {
-                let code = match &error {
-                    ClientError::Refused { status: StatusCode::UNPROCESSABLE_ENTITY, detail, .. } => {
-                        complain(detail);
-                        return BAD_CONFIGURATION;
-                    }
-                    ClientError::NotRunning { .. } => NOT_RUNNING,
-                    ClientError::NotAllowed { .. } => NOT_ALLOWED,
-                    ClientError::TimedOut { .. } => TRY_AGAIN,
-                    ClientError::Refused { status: StatusCode::SERVICE_UNAVAILABLE, .. } => TRY_AGAIN,
-                    _ => FAILED,
-                };
+                let code = client_code(&error);
                 complain(format_args!("host: {:#}", anyhow::Error::new(error)));
                 code
             }
@@ -160,6 +179,10 @@ impl Failure {
                 let code = if error.is_not_allowed() { NOT_ALLOWED } else { FAILED };
                 complain(format_args!("host: {:#}", anyhow::Error::new(error)));
                 code
+            }
+            Self::Usage(message) => {
+                complain(format_args!("host: {message}"));
+                USAGE
             }
             Self::NotRunning(message) => {
                 complain(format_args!("host: {message}"));
@@ -173,6 +196,34 @@ impl Failure {
     }
 }
 
+/// Returns the exit code for a host that did not answer, or refused.
+fn client_code(error: &ClientError) -> u8 {
+    match error {
+        ClientError::NotRunning { .. } => NOT_RUNNING,
+        ClientError::NotAllowed { .. } => NOT_ALLOWED,
+        ClientError::TimedOut { .. } => TRY_AGAIN,
+        ClientError::Refused { status, .. } => match *status {
+            StatusCode::UNPROCESSABLE_ENTITY => BAD_CONFIGURATION,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => NOT_ALLOWED,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => TRY_AGAIN,
+            _ => FAILED,
+        },
+        _ => FAILED,
+    }
+}
+
+/// Returns the command line without the verbs that are not for people.
+fn visible_command() -> Command {
+    let whole = Arguments::command();
+    let verbs = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    Command::new("host")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(whole.get_about().cloned().unwrap_or_default())
+        .subcommand_required(true)
+        .args(whole.get_arguments().cloned())
+        .subcommands(verbs)
+}
+
 /// Runs the verb on the command line and returns what the process should exit with.
 pub(crate) fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -183,6 +234,7 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(FAILED));
         }
     };
+    colour::choose(arguments.color);
     match arguments.verb.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => ExitCode::from(failure.report()),
@@ -202,4 +254,28 @@ fn complain(line: impl Display) {
 /// Writes each warning on a line of its own.
 fn warn(warnings: &[String]) {
     warnings.iter().for_each(|warning| complain(format_args!("{warning} (warning)")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_one_and_every_verb_for_people_says_what_it_does() {
+        Arguments::command().debug_assert();
+        visible_command().debug_assert();
+        for verb in visible_command().get_subcommands() {
+            assert!(verb.get_about().is_some_and(|about| !about.to_string().is_empty()), "{}", verb.get_name());
+        }
+        let hidden = ["compile", "watch"];
+        assert!(visible_command().get_subcommands().all(|verb| !hidden.contains(&verb.get_name())));
+    }
+
+    #[test]
+    fn what_a_host_refuses_has_the_exit_code_that_scripts_know() {
+        let refused = |status| client_code(&ClientError::Refused { path: "/x".into(), status, detail: "no".into() });
+        for (status, code) in [(401, 77), (403, 77), (422, 64), (503, 75), (504, 75), (429, 75), (404, 1), (409, 1)] {
+            assert_eq!(refused(StatusCode::from_u16(status).unwrap()), code, "{status}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ pub mod config;
 pub mod connector;
 pub mod daemon;
 pub mod delivery;
+pub mod doctor;
 mod document;
 pub mod egress;
 pub mod errors;

@@ -13,6 +13,7 @@
 //! resources and copied bytes. There are no epochs: their deadline would run on while a host call is awaited. A store whose
 //! call ended in an error is dropped and never entered again.
 
+mod cache;
 mod clocks;
 mod compile;
 mod component;
@@ -28,6 +29,10 @@ mod stdio;
 mod turns;
 mod wit;
 
+/// What runs the guests.
+pub const ENGINE_LINE: &str = "wasmtime 48";
+
+pub use cache::{CacheFound, examine_cache};
 pub use compile::{CompileError, CompileLimits, compile_in_this_process};
 pub use component::{Component, ComponentError, GuestManifest, Load, LoadSource, ManifestCommand};
 pub use context::{GrantError, GuestContext, Services};

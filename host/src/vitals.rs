@@ -20,6 +20,12 @@ use std::path::Path;
 /// What the kernel says in a file of its own is shorter; what is cut off is not missed.
 const KERNEL_TEXT_BYTES_MAX: u64 = 64 << 10;
 
+/// Returns how many bytes of memory the control groups of this process have, and how many they may have. Blocking, for a moment.
+pub fn memory_limit() -> Option<(u64, u64)> {
+    let memory = cgroup::Groups::find().read().memory?;
+    Some((memory.used_bytes, memory.limit_bytes))
+}
+
 /// Returns what a file of the kernel says, as far as it is bounded; none where there is no such file. Blocking, for as long as the
 /// kernel takes.
 fn kernel_text(path: impl AsRef<Path>) -> Option<String> {

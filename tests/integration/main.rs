@@ -7,6 +7,7 @@ mod all_or_nothing;
 mod bad_input;
 mod capabilities;
 mod cli_check;
+mod command_line;
 mod configuration;
 mod connector_console;
 mod connector_onebot;

@@ -34,6 +34,7 @@ const FLOORS: &[&[&str]] = &[
     &["monitor"],
     &["admin"],
     &["host"],
+    &["doctor"],
     &["cli"],
     &["main"],
 ];

@@ -6,6 +6,7 @@ use anyhow::Context;
 use bothost::config::Config;
 use bothost::supervisor::{Finding, checkup};
 
+use super::progress::Progress;
 use super::{Failure, complain, tell, warn};
 
 /// Checks a configuration and every bot in its directory as `run` would; starts nothing
@@ -25,7 +26,9 @@ impl Check {
             complain(format_args!("{}: there is no such directory; `host run` creates it (warning)", dir.display()));
         }
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+        let progress = Progress::begin("checking the bots, each of which is compiled", false);
         let findings = runtime.block_on(checkup(&config)).context("cannot check the bots")?;
+        drop(progress);
         let (mut good, mut are_entries_bad, mut are_components_bad) = (0, false, false);
         for (name, finding) in &findings {
             match finding {

@@ -11,6 +11,7 @@ use bothost::logs::escape;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::remote::{Remote, Session, address, read};
 use super::table::{Table, terminal_width, to_the_second};
 use super::{Failure, complain, tell};
@@ -150,7 +151,9 @@ fn user() -> String {
 
 /// Has the host carry an edit out, and tells what came of it.
 pub(super) fn edit(host: &Session, json: bool, path: &str, body: Option<&Value>) -> Result<(), Failure> {
+    let progress = Progress::begin("the host brings it into force", json);
     let answer = host.edit(path, body)?;
+    drop(progress);
     if json {
         tell(answer);
         return Ok(());

@@ -10,6 +10,7 @@ use bothost::units::ByteSize;
 use bothost::watcher::read_component;
 use serde_json::json;
 
+use super::progress::Progress;
 use super::{Failure, tell};
 
 /// The most that is read of the file; the configuration's own limit is not known here.
@@ -30,7 +31,9 @@ impl Inspect {
     pub(super) fn run(self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let file = self.file.display().to_string();
+        let progress = Progress::begin("compiling", self.json);
         let (component, manifest, len) = runtime.block_on(examine(&self.file)).with_context(|| format!("{file} is no bot"))?;
+        drop(progress);
         if self.json {
             tell(as_json(&component, &manifest, len));
         } else {

@@ -1,26 +1,28 @@
-//! `host logs`: the log files, read as they lie there. It needs no host that runs: that is when they are read most.
+//! `host logs`: the log files, read as they lie there. It needs no host that runs: that is when they are read most. A host at an
+//! address is asked for them.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use bothost::admin::client::ServerEvent;
 use bothost::clock::Timestamp;
 use bothost::generation::boot;
 use bothost::id::BotName;
 use bothost::logs::follow::Follower;
 use bothost::logs::line::{Line, Wanted, since};
 use bothost::logs::tail::Query;
-use bothost::logs::{LogFile, NoLogFile};
+use bothost::logs::{LogFile, NoLogFile, escape};
 use tracing::Level;
 
+use super::remote::{Way, address};
 use super::{Failure, complain};
 
 /// How often the file is asked for more.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
-/// Shows log lines of the host or of a bot, from its files: the host need not run
+/// Shows log lines of the host or of a bot, from its files: the host need not run unless it is asked by --url
 #[derive(Debug, clap::Args)]
 pub(super) struct Logs {
     /// What this bot writes, in place of the host's own lines
@@ -44,13 +46,15 @@ pub(super) struct Logs {
     /// As JSON, an object a line
     #[arg(long)]
     json: bool,
-    /// The configuration of the host
-    #[arg(long, value_name = "CONFIG.toml", default_value = "config.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    way: Way,
 }
 
 /// Lines that are shown where nobody says how many.
 const LINES_DEFAULT: u32 = 100;
+
+/// The most that a host gives at once.
+const LINES_ASKED_MAX: u32 = 10_000;
 
 fn file(text: &str) -> Result<LogFile, NoLogFile> {
     text.parse()
@@ -58,8 +62,11 @@ fn file(text: &str) -> Result<LogFile, NoLogFile> {
 
 impl Logs {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if self.way.is_elsewhere()? {
+            return self.ask();
+        }
         // Where the file is not good, the host goes on with what it had.
-        let config = boot(&self.config)?.config;
+        let config = boot(self.way.config())?.config;
         let Some(dir) = config.logs_dir() else {
             let how = "there are no log files: set `files = true` in [logs] and start the host again";
             return Err(Failure::Other(anyhow::anyhow!("{how}")));
@@ -92,6 +99,34 @@ impl Logs {
         }
         Ok(())
     }
+
+    /// Asks a host for them.
+    fn ask(&self) -> Result<(), Failure> {
+        let host = self.way.find()?;
+        let lines = self.lines.unwrap_or(if self.since.is_some() { LINES_ASKED_MAX } else { LINES_DEFAULT });
+        let parameters = [
+            ("bot", self.bot.as_ref().map(ToString::to_string)),
+            ("file", self.bot.is_none().then(|| self.file.to_string())),
+            ("level", self.level.map(|level| level.to_string().to_lowercase())),
+            ("since", self.since.map(|since| since.to_string())),
+            ("lines", Some(lines.min(LINES_ASKED_MAX).to_string())),
+            ("follow", self.follow.then(|| "true".to_owned())),
+        ];
+        let path = address("/api/v1/logs", parameters);
+        let mut out = Out { out: io::stdout().lock(), is_json: self.json };
+        if self.follow {
+            host.follow(&path, |event| out.hear(&event))?;
+            return Ok(());
+        }
+        let answer = host.get(&path)?;
+        let lines = answer.as_array().cloned().unwrap_or_default();
+        let lines = lines.iter().map(|line| Line::read(line.to_string().as_bytes()));
+        let _ = lines.into_iter().try_for_each(|line| out.show(&line));
+        if answer.as_array().is_none_or(Vec::is_empty) {
+            complain("the host has no such lines");
+        }
+        Ok(())
+    }
 }
 
 /// Where lines are shown.
@@ -107,6 +142,20 @@ impl Out {
         match writeln!(self.out, "{text}") {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    /// Shows what a host that is followed says.
+    fn hear(&mut self, event: &ServerEvent) -> ControlFlow<()> {
+        match event.name.as_str() {
+            "" | "line" => {
+                self.show(&Line::read(event.data.as_bytes()))?;
+                if self.out.flush().is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
+            name => {
+                complain(format_args!("the host says: {} {} (warning)", escape(name), escape(&event.data)));
+                ControlFlow::Continue(())
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use bothost::logs::escape;
 use bothost::supervisor::{ReloadReport, ReloadStep};
 
+use super::progress::Progress;
 use super::remote::{Remote, read};
 use super::{BAD_CONFIGURATION, FAILED, Failure, complain, tell};
 
@@ -24,7 +25,9 @@ pub(super) struct Reload {
 impl Reload {
     pub(super) fn run(self) -> Result<(), Failure> {
         let host = self.remote.find()?.patient();
+        let progress = Progress::begin("the host reloads: until every bot serves or was refused", self.remote.json);
         let answer = host.post(&format!("/api/v1/reload?dry_run={}", self.dry_run))?;
+        drop(progress);
         let report: ReloadReport = read(answer.clone())?;
         tell(if self.remote.json { answer.to_string() } else { text(&report, self.dry_run) });
         for line in report.rejected.iter().flat_map(|reason| reason.lines()) {

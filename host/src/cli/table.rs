@@ -4,6 +4,12 @@ use std::io;
 
 use bothost::logs::escape;
 
+use super::colour::{self, Paint};
+
+/// Columns whose words say how something is.
+const STATES: [&str; 4] = ["PHASE", "SEVERITY", "STATE", "TURN"];
+/// What stands between two columns.
+const GAP: &str = "  ";
 /// A cell is cut to this many characters: versions and messages are other people's texts.
 pub(super) const CELL_CHARS_MAX: usize = 200;
 /// A line is not cut below this, however narrow the terminal.
@@ -31,6 +37,10 @@ impl<const N: usize> Table<N> {
 
     /// Returns the text, with no line longer than this where a width is given.
     pub(super) fn render(&self, width: Option<usize>) -> String {
+        self.render_as(width, colour::is_on())
+    }
+
+    fn render_as(&self, width: Option<usize>, is_coloured: bool) -> String {
         let headings = self.headings.map(str::to_owned);
         let rows = || std::iter::once(&headings).chain(&self.rows);
         let mut widths = [0; N];
@@ -41,10 +51,26 @@ impl<const N: usize> Table<N> {
         }
         let lines = rows().map(|row| {
             let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            let line = cells.join("  ");
-            cut(line.trim_end(), width.map_or(usize::MAX, |width| width.max(LINE_CHARS_MIN)))
+            let line = cells.join(GAP);
+            let line = cut(line.trim_end(), width.map_or(usize::MAX, |width| width.max(LINE_CHARS_MIN)));
+            if is_coloured { self.paint(line, row, &widths) } else { line }
         });
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Paints the words of a line that say how something is, where they are all there.
+    fn paint(&self, line: String, row: &[String; N], widths: &[usize; N]) -> String {
+        let (mut painted, mut rest) = (String::new(), line.as_str());
+        for (index, (heading, cell)) in self.headings.iter().zip(row).enumerate() {
+            let taken = rest.char_indices().nth(widths[index] + GAP.len()).map_or(rest.len(), |(at, _)| at);
+            let (column, after) = rest.split_at(taken);
+            rest = after;
+            match column.strip_prefix(cell.as_str()).zip(Paint::of(cell).filter(|_| STATES.contains(heading))) {
+                Some((padding, paint)) => painted.extend([paint.apply(cell), padding.to_owned()]),
+                None => painted.push_str(column),
+            }
+        }
+        painted + rest
     }
 }
 
@@ -110,6 +136,16 @@ broken-bot  -        no such file";
         let longest = |width| table.render(Some(width)).lines().map(|line| line.chars().count()).max();
         assert_eq!((longest(80), longest(1), longest(500)), (Some(80), Some(LINE_CHARS_MIN), Some(115)));
         assert!(table.render(Some(80)).ends_with("vv…"));
+    }
+
+    #[test]
+    fn words_are_painted_and_nothing_is_moved_by_it() {
+        let table = table(&[["running", "running", "running"], ["b", "quarantined", "é"]]);
+        let (plain, painted) = (table.render_as(Some(80), false), table.render_as(Some(80), true));
+        assert!(painted.contains("\nrunning  \u{1b}[32mrunning\u{1b}[0m      running\n"), "{painted:?}");
+        assert!(painted.contains("\u{1b}[31mquarantined\u{1b}[0m  é"), "{painted:?}");
+        let without = painted.replace("\u{1b}[32m", "").replace("\u{1b}[31m", "").replace("\u{1b}[0m", "");
+        assert_eq!(without, plain);
     }
 
     #[test]

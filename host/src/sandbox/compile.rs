@@ -259,11 +259,11 @@ fn keep(unfinished: &Path, code: &Path) -> std::io::Result<()> {
     std::fs::rename(unfinished, code)
 }
 
-fn sum_path(code: &Path) -> PathBuf {
+pub(super) fn sum_path(code: &Path) -> PathBuf {
     code.with_extension("sum")
 }
 
-fn file_sum(path: &Path) -> std::io::Result<ContentHash> {
+pub(super) fn file_sum(path: &Path) -> std::io::Result<ContentHash> {
     let mut file = std::fs::File::open(path)?;
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 64 << 10];

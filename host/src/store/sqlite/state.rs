@@ -21,7 +21,7 @@ struct StateRow {
     value: Vec<u8>,
 }
 
-fn checksum(bot: &str, key: &str, revision: i64, expires_ms: Option<i64>, digest: Digest) -> i64 {
+pub(super) fn checksum(bot: &str, key: &str, revision: i64, expires_ms: Option<i64>, digest: Digest) -> i64 {
     Checksum::of("state").text(bot).text(key).number(revision).optional(expires_ms).digest(digest).finish()
 }
 

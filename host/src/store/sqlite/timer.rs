@@ -67,7 +67,7 @@ pub(super) fn due(connection: &Connection, now: Timestamp, limit: u32, except: &
     Ok(due)
 }
 
-fn read(row: &Row<'_>) -> Result<DueTimer, Flaw> {
+pub(super) fn read(row: &Row<'_>) -> Result<DueTimer, Flaw> {
     let unreadable = |_: rusqlite::Error| Flaw::Unreadable;
     let (bot, name): (String, String) = (row.get(0).map_err(unreadable)?, row.get(1).map_err(unreadable)?);
     let serial: i64 = row.get(2).map_err(unreadable)?;
