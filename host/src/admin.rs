@@ -11,6 +11,7 @@ mod api;
 mod ask;
 mod auth;
 mod bots;
+mod buffers;
 pub mod client;
 mod configuration;
 mod connectors;
@@ -18,11 +19,13 @@ mod degraded;
 mod endpoint;
 mod errors;
 mod event;
+mod events;
 mod figures;
 mod gate;
 mod health;
 mod history;
 mod incidents;
+mod injection;
 mod letters;
 mod listen;
 mod logs;
@@ -34,6 +37,7 @@ mod problem;
 mod query;
 mod queue;
 mod records;
+mod router;
 mod sends;
 mod serve;
 mod status;
@@ -56,20 +60,24 @@ use self::api::Api;
 use self::auth::Door;
 pub use self::auth::TokenHandle;
 pub use self::bots::BotView;
+pub use self::buffers::{BufferView, ReplayView};
 pub use self::configuration::{EditView, VersionView, editor};
 pub use self::connectors::ConnectorView;
 pub use self::degraded::{Level, Part};
 pub use self::errors::{ErrorView, StatisticsView};
+pub use self::events::{EventHandlingView, EventView};
 pub use self::figures::FiguresView;
 pub use self::health::{Health, StoreView, Verdict};
 pub use self::history::{MetricsView, PointView, SeriesView};
 pub use self::incidents::{CondemnedView, IncidentView};
+pub use self::injection::{InjectedView, InjectionBody};
 pub use self::letters::DeadLetterView;
 use self::listen::SocketFile;
 pub use self::logs::LineView;
 pub use self::probes::ProbeView;
 pub use self::problem::ProblemView;
 pub use self::queue::{DepthView, QueueView};
+pub use self::router::{HandedView, RouterView};
 pub use self::sends::SendView;
 use self::serve::{Listener, Patience, Server};
 pub use self::status::{AlertsView, StatusView};
@@ -86,6 +94,7 @@ use crate::grants::ConnectorKey;
 use crate::history::History;
 use crate::id::BotName;
 use crate::metrics::Metrics;
+use crate::router::Injector;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::observations::Observations;
@@ -118,6 +127,8 @@ pub struct Sources {
     pub store: Store,
     /// For what was seen, and who is told.
     pub observed: Observed,
+    /// For events that the operator hands to bots, and for what came in.
+    pub injector: Injector,
     /// For what the operator asks of the bots and of the configuration.
     pub control: Control,
     /// For what is and was in force, and edits of it.

@@ -30,7 +30,7 @@ use crate::id::ConnectorName;
 
 pub use config::ConnectorConfig;
 pub use pace::{PaceChoice, PaceLimits};
-pub use signs::Signs;
+pub use signs::{Outflow, Signs, Tally};
 
 /// The way of a connector's events into the host.
 #[derive(Debug, Clone)]
@@ -202,6 +202,14 @@ impl Link {
             Self::Stopped => "stopped",
         }
     }
+
+    /// Returns what is wrong, where something is.
+    pub fn trouble(&self) -> Option<&str> {
+        match self {
+            Self::BackingOff { error, .. } | Self::Contested { error, .. } | Self::AuthFailed { error } => Some(error),
+            Self::Connecting | Self::Connected | Self::Stopped => None,
+        }
+    }
 }
 
 /// What a connector publishes of itself.
@@ -215,14 +223,22 @@ pub struct Status {
     pub connections: u64,
     /// Where it listens, if it is one that platforms dial.
     pub listening: Option<SocketAddr>,
-    /// When its platform was last heard of: read at any moment, announced to nobody.
+    /// Why it does not run, where somebody wants it so.
+    pub held: Option<&'static str>,
+    /// What was seen of its platform: read at any moment, announced to nobody.
     pub signs: Signs,
 }
 
 impl Status {
     /// Returns the status of a connector that stands like this since then and has heard nothing yet.
     pub fn new(link: Link, since: Timestamp) -> Self {
-        Self { link, since, connections: 0, listening: None, signs: Signs::default() }
+        Self { link, since, connections: 0, listening: None, held: None, signs: Signs::default() }
+    }
+
+    /// Returns the status of a connector that was stopped just now, for this reason.
+    pub fn held(reason: &'static str, connections: u64, signs: Signs) -> Self {
+        let status = Self::new(Link::Stopped, Timestamp::now());
+        Self { connections, held: Some(reason), signs, ..status }
     }
 
     /// Returns for how long, at the moment `now` of the wall clock, the platform has given no proof that it is there. That it took
@@ -251,7 +267,13 @@ pub struct StatusPublisher {
 impl StatusPublisher {
     /// Returns both ends of a status that begins as [`Link::Connecting`].
     pub fn new() -> (Self, watch::Receiver<Status>) {
-        let (sender, receiver) = watch::channel(Status::new(Link::Connecting, Timestamp::now()));
+        Self::going_on(Signs::default())
+    }
+
+    /// The same, for a connector of which this was seen before.
+    pub fn going_on(signs: Signs) -> (Self, watch::Receiver<Status>) {
+        let status = Status { signs, ..Status::new(Link::Connecting, Timestamp::now()) };
+        let (sender, receiver) = watch::channel(status);
         (Self { sender }, receiver)
     }
 
@@ -265,13 +287,19 @@ impl StatusPublisher {
         self.sender.borrow().signs.succeeded();
     }
 
-    /// Publishes how the connector stands now. The same again changes nothing.
+    /// Publishes how the connector stands now. The same again changes nothing, but that what failed again is counted again.
     pub fn publish(&self, link: Link) {
         self.sender.send_if_modified(|status| {
+            if let Some(error) = link.trouble() {
+                status.signs.broke(status.link == Link::Connected, error);
+            }
             if status.link == link {
                 return false;
             }
-            status.connections += u64::from(link == Link::Connected);
+            if link == Link::Connected {
+                status.connections += 1;
+                status.signs.connected();
+            }
             status.since = Timestamp::now();
             status.link = link;
             true

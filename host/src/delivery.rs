@@ -46,6 +46,18 @@ pub enum Overflow {
     DropLowPriority,
 }
 
+impl Overflow {
+    /// Returns what the configuration calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::DropOldest => "drop-oldest",
+            Self::DropNewest => "drop-newest",
+            Self::DropLowPriority => "drop-low-priority",
+        }
+    }
+}
+
 /// Which of two entries for different conversations leaves first. Within a conversation and a priority the order is always
 /// that in which they were committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::monitor::MonitorParts;
 use crate::outbox::SendTerms;
 use crate::ping;
-use crate::router::{Router, Routes};
+use crate::router::{Injector, Router, Routes};
 use crate::sandbox::Services;
 use crate::sentinel::Sentinel;
 use crate::store::Store;
@@ -177,6 +177,14 @@ impl Host {
             },
             &watching,
         );
+        let injector = Injector {
+            routes: Arc::clone(&routes),
+            connectors: Arc::clone(&links),
+            store: store.clone(),
+            metrics: Arc::clone(&metrics),
+            tracer: telemetry.tracer(),
+            tally: Arc::default(),
+        };
         let admin = bind_admin(
             &config,
             admin::Sources {
@@ -193,6 +201,7 @@ impl Host {
                     notifier: telling.handle(),
                     probes: looking.probes(),
                 },
+                injector: injector.clone(),
                 control: control.clone(),
                 editor,
                 logs: config.logs_dir(),
@@ -213,6 +222,7 @@ impl Host {
         let intake = CancellationToken::new();
         let (fire, fired) = mpsc::channel(FIRED_MAX);
         let router = Router {
+            tally: injector.tally,
             routes,
             store: store.clone(),
             metrics: Arc::clone(&metrics),

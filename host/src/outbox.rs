@@ -4,6 +4,7 @@
 
 mod attempts;
 mod pace;
+mod patience;
 mod replay;
 mod traces;
 
@@ -19,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::attempts::{Attempts, Next, Terms};
 use self::pace::{Pace, Toll};
+use self::patience::{RETRY_SOON, earlier, later, sleep_until, written};
 use self::replay::{Replay, Wait};
 use self::traces::Traces;
 use crate::action::{Action, ResolvedAction};
 use crate::clock::Timestamp;
-use crate::connector::{Delivery, DeliveryError, PaceLimits, Receipt, Status};
+use crate::connector::{Delivery, DeliveryError, PaceLimits, Receipt, Signs, Status};
 use crate::delivery::OnUncertain;
 use crate::failpoint::{self, Failpoint};
 use crate::grants::ConnectorKey;
@@ -34,10 +36,11 @@ use crate::telemetry::Tracer;
 
 /// Entries of one connector that are delivered, or written down as delivered, side by side.
 const AT_WORK_MAX: usize = 64;
-/// How long an entry waits where the store failed, or where it names a message that is still on its way.
-const RETRY_SOON: Duration = Duration::from_millis(500);
 /// How often entries are looked for that have expired behind others.
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
+
+/// How an action ended whose time was over.
+const EXPIRED: &str = "expired";
 
 /// The task that empties one connector's outbox.
 pub struct Sender {
@@ -95,6 +98,7 @@ impl Sender {
         let mut rounds = Rounds {
             pace: Pace::new(self.limits),
             replay: Replay::new(&self.limits),
+            signs: self.status.borrow().signs.clone(),
             status: self.status.clone(),
             terms: self.terms.clone(),
             fared: HashMap::new(),
@@ -212,6 +216,7 @@ struct Rounds<'a> {
     terms: watch::Receiver<SendTerms>,
     /// How the entries have fared that were tried and wait.
     fared: HashMap<u64, Attempts>,
+    signs: Signs,
     traces: Traces,
     at_work: FuturesUnordered<BoxFuture<'a, Tried>>,
     expire_at: Instant,
@@ -225,6 +230,7 @@ impl Rounds<'_> {
         self.expire(now).await;
         let backlog = sender.store.outbox().len(&sender.key);
         self.replay.observe(&self.status.borrow_and_update(), backlog, now);
+        self.signs.flows(self.replay.outflow(backlog));
         let mut wake = (backlog > 0).then_some(self.expire_at);
         while self.at_work.len() < AT_WORK_MAX {
             let (now, steady) = (Instant::now(), Timestamp::steady());
@@ -251,7 +257,7 @@ impl Rounds<'_> {
     fn start(&mut self, entry: Entry, now: Instant, steady: Timestamp) {
         let sender = self.sender;
         if steady >= sender.deadline(&entry) {
-            return self.lose(entry, "expired", "it was not delivered in time");
+            return self.lose(entry, EXPIRED, "it was not delivered in time");
         }
         let Some(action) = entry.action.clone() else { return self.at_work.push(Box::pin(sender.load(entry))) };
         if let Err(until) = self.pace.ask(&action.at, Toll::of(&action.act), now) {
@@ -279,6 +285,7 @@ impl Rounds<'_> {
             Outcome::Delivered => {
                 self.fared.remove(&entry.id);
                 self.traces.ended(&entry, "ok");
+                self.signs.delivered();
                 self.sender.metrics.delivery_ended(&self.sender.key, "ok");
                 // By the wall clock, as the commit was.
                 let elapsed = Timestamp::now().saturating_since(entry.committed_at);
@@ -294,6 +301,11 @@ impl Rounds<'_> {
             Outcome::Written(Some(why)) => {
                 self.fared.remove(&entry.id);
                 self.traces.ended(&entry, why);
+                if why == EXPIRED {
+                    self.signs.expired(1)
+                } else {
+                    self.signs.given_up()
+                }
                 self.sender.metrics.delivery_ended(&self.sender.key, why);
             }
         }
@@ -306,6 +318,9 @@ impl Rounds<'_> {
         let terms = Terms { deadline: sender.deadline(&entry), on_uncertain: sender.terms().on_uncertain };
         let next = tries.failed(error, &terms, steady, fastrand::f64());
         self.fared.insert(entry.id, tries);
+        if !self.cancel.is_cancelled() {
+            self.signs.undelivered(&error.to_string());
+        }
         self.traces.retried(&entry, next);
         let wait = match next {
             Next::GiveUp(reason) => return self.lose(entry, reason.as_str(), &error.to_string()),
@@ -354,45 +369,12 @@ impl Rounds<'_> {
         match sender.store.expire_sends(&sender.key, sender.terms().ttl).await {
             Ok(0) => {}
             Ok(count) => {
-                tracing::error!(connector = %sender.key, count, why = "expired", "actions were not delivered in time");
-                (0..count).for_each(|_| sender.metrics.delivery_ended(&sender.key, "expired"));
+                tracing::error!(connector = %sender.key, count, why = EXPIRED, "actions were not delivered in time");
+                self.signs.expired(count);
+                (0..count).for_each(|_| sender.metrics.delivery_ended(&sender.key, EXPIRED));
             }
             Err(error) => drop(later(&error)),
         }
-    }
-}
-
-/// Repeats a note until the store takes it, or the sender is cancelled: then the entry is found waiting by the next process.
-async fn written<F: Future<Output = Result<(), StoreError>>>(note: impl Fn() -> F, cancel: &CancellationToken) {
-    while let Err(error) = note().await {
-        let _ = later(&error);
-        if cancel.run_until_cancelled(tokio::time::sleep(RETRY_SOON)).await.is_none() {
-            return;
-        }
-    }
-}
-
-/// Says that the store failed.
-fn later(error: &StoreError) -> Outcome {
-    let text = "the outbox waits for the store";
-    let error_field = error as &dyn std::error::Error;
-    // That a disk is full is said once, by whoever watches the store; a log on the same disk is not to fill it further.
-    match error {
-        StoreError::DiskFull { .. } => tracing::debug!(error = error_field, text),
-        _ => tracing::warn!(error = error_field, text),
-    }
-    Outcome::Later
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    [one, other].into_iter().flatten().min()
-}
-
-/// Sleeps until then; for ever where there is no such moment.
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -4,6 +4,9 @@
 //! Many are on their way to the disk at once, and stay in order: if one cannot be kept, neither can those behind it, nothing more
 //! is taken in, and all of them are tried again, in order, until the store takes them.
 
+mod injection;
+mod tally;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +30,9 @@ use crate::ping::Pings;
 use crate::store::{Appended, DueTimer, NewEvent, Store, StoreError};
 use crate::telemetry::Tracer;
 use crate::timers::FiredTimer;
+
+pub use self::injection::{Injected, InjectedFate, Injection, InjectionError, Injector};
+pub use self::tally::{HeldBack, Intake, Tally};
 
 /// Events on their way to the disk. More than share one transaction, so that the next can fill while one is written.
 const ON_THEIR_WAY_MAX: usize = 512;
@@ -66,6 +72,8 @@ pub struct Router {
     pub alerts: Arc<Alerts>,
     /// What takes down that events were taken over.
     pub tracer: Tracer,
+    /// What counts what comes in.
+    pub tally: Arc<Tally>,
 }
 
 /// An event that is to be kept, and who waits for that.
@@ -94,6 +102,7 @@ impl Router {
             loop {
                 // Channels, whose `recv` is cancel safe, and a set, whose `next` is; what was received is dealt with before the
                 // next turn.
+                self.tally.on_their_way(on_their_way.len());
                 let has_room = on_their_way.len() < ON_THEIR_WAY_MAX;
                 let incoming = tokio::select! {
                     Some(ended) = on_their_way.next() => {
@@ -125,12 +134,14 @@ impl Router {
     /// Looks up who hears an event. Nobody: it is taken over with that.
     fn arrived(&self, Arrival { origin, event, taken }: Arrival) -> Option<Incoming> {
         self.metrics.event_taken_over(Some(&origin), event.kind.class());
+        self.tally.received();
         let routes = self.routes.load();
         let hearing = routes.iter().filter(|route| route.reach.hears(&route.bot, &origin));
         let bots: Vec<_> = hearing.map(|route| (route.bot.clone(), route.priority)).collect();
         if bots.is_empty() {
             // A connector that went away meanwhile has nobody to tell.
             let _ = taken.send(());
+            self.tally.unrouted();
             self.tracer.received(&event, Some(&origin), 0, false);
             return None;
         }
@@ -144,6 +155,7 @@ impl Router {
         let (name, payload, due_at) = (timer.name.clone(), timer.payload.clone(), timer.due_at);
         let event = Event::now(None, EventKind::Timer { name, payload, due_at });
         self.metrics.event_taken_over(None, event.kind.class());
+        self.tally.fired();
         let bots = vec![(route.bot.clone(), route.priority)];
         Some(Incoming { event: Arc::new(event), origin: None, bots, timer: Some(timer), taken: done })
     }
@@ -156,7 +168,10 @@ impl Router {
             bots: incoming.bots.clone(),
             timer: incoming.timer.clone(),
         };
-        match self.store.submit(new).await {
+        self.tally.waits_for_room(true);
+        let submitted = self.store.submit(new).await;
+        self.tally.waits_for_room(false);
+        match submitted {
             Ok(appending) => on_their_way.push_back(Box::pin(async move { (incoming, appending.done().await) })),
             // The store is closed: the sender learns that the host stops.
             Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "an event was not taken over"),
@@ -182,12 +197,16 @@ impl Router {
         }
         match appended {
             Appended::New { overflowing } => {
+                self.tally.handed(&incoming.bots, overflowing);
                 for bot in overflowing {
                     self.metrics.dead_letter(bot);
                     tracing::warn!(%bot, event = %incoming.event.id, "a dead letter: too many events of this bot wait");
                 }
             }
-            Appended::Duplicate => self.metrics.event_duplicate(incoming.origin.as_ref()),
+            Appended::Duplicate => {
+                self.tally.duplicate();
+                self.metrics.event_duplicate(incoming.origin.as_ref());
+            }
             Appended::Stale => {}
         }
         // A connector that went away meanwhile has nobody to tell.
@@ -198,6 +217,7 @@ impl Router {
     async fn stall(&self, first: Incoming, error: StoreError, on_their_way: &mut FuturesOrdered<OnItsWay>) {
         let summary = format!("no event is taken in: {error}");
         tracing::error!(error = &error as &dyn std::error::Error, "no event is taken in until the store works again");
+        self.tally.stalled();
         self.alerts.raise_host(STALLED, Severity::Critical, summary, Vec::new(), Timestamp::now());
         let mut backoff = Backoff::new(STALL_INITIAL, STALL_MAX, STALL_JITTER);
         let mut left = vec![first];
@@ -223,6 +243,7 @@ impl Router {
                 }
             }
         }
+        self.tally.goes_on();
         tracing::info!("the store works again; events are taken in");
         self.alerts.resolve_host(STALLED, Timestamp::now());
     }
@@ -252,6 +273,7 @@ mod tests {
             alerts: Arc::new(Alerts::new(Arc::clone(&metrics))),
             metrics,
             tracer: Tracer::off(),
+            tally: Arc::default(),
         };
         let (arrivals, arrived) = mpsc::channel(4);
         let (_fire, fired) = mpsc::channel(1);

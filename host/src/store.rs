@@ -29,6 +29,7 @@ pub mod observations;
 mod outbox;
 mod queue;
 mod record;
+mod replay;
 mod settle;
 mod sqlite;
 
@@ -56,8 +57,9 @@ pub use self::examine::{DamagedBlobs, Examined, NotExamined, examine, examine_bl
 use self::health::Pulse;
 pub use self::health::{Condition, StoreHealth};
 use self::notes::Notes;
-pub use self::outbox::{Entry, Outbox, OutboxRoom, OutboxSettings};
+pub use self::outbox::{Entry, Outbox, OutboxFigures, OutboxRoom, OutboxSettings};
 pub use self::queue::{Backlog, Claimed, Depth, Queue, QueueBounds, QueueSurvey};
+pub use self::replay::{RESTORED_MAX, Replayed};
 pub use self::settle::{Settled, Settlement, Spent};
 use self::sqlite::{CheckDepth, Memory, Read, Reply, RowName, Vigil, Write, WriterHandle};
 use crate::action::{AlertChange, Schedule};

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::chronicle::Chronicle;
 pub use self::connectors::{ConnectorServices, Connectors, LinkBoard};
 use self::control::Request;
-pub use self::control::{BotVerb, Control, ControlError, ReloadReport, ReloadStep};
+pub use self::control::{BotVerb, ConnectorVerb, Control, ControlError, ReloadReport, ReloadStep};
 use self::guard::Guard;
 use self::load::explain;
 pub use self::load::{Loaded, Loader, Version};
@@ -322,6 +322,7 @@ impl Supervisor {
         // Whoever asked may have gone.
         match request {
             Request::Bot { name, verb, answer } => drop(answer.send(self.obey(name, verb).await)),
+            Request::Connector { key, verb, answer } => drop(answer.send(self.parts.connectors.obey(&key, verb).await)),
             Request::Reload { dry_run, answer } => self.begin_reload(dry_run, answer),
             Request::Ping { answer } => drop(answer.send(())),
         }

@@ -121,6 +121,7 @@ fn sources(dir: &Path) -> (Sources, watch::Sender<bool>) {
     let store = Store::open(&data, StoreOptions::default()).expect("a store");
     let sources = Sources {
         observed: Observed::nothing(Arc::clone(&metrics)),
+        injector: bothost::router::Injector::to_nobody(store.clone(), Arc::clone(&metrics)),
         metrics,
         alerts,
         bots: board(bot.name.clone(), bot),

@@ -82,6 +82,7 @@ impl Rig {
         let metrics = Arc::new(Metrics::new());
         let sources = Sources {
             observed: Observed::nothing(Arc::clone(&metrics)),
+            injector: bothost::router::Injector::to_nobody(store.clone(), Arc::clone(&metrics)),
             alerts: Arc::new(Alerts::new(Arc::clone(&metrics))),
             metrics,
             bots: Arc::new(Board::default()),

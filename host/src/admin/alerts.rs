@@ -40,6 +40,7 @@ pub struct AlertView {
     /// One line for people.
     pub summary: String,
     /// More for people.
+    #[schemars(with = "Vec<Vec<String>>")]
     pub details: Vec<(String, String)>,
     /// When it came up, in RFC 3339.
     pub raised_at: String,

@@ -18,8 +18,8 @@ use super::problem::{Answer, answer, json};
 use super::records::Records;
 use super::stream::Streams;
 use super::{
-    Sources, alerts, bots, configuration, connectors, degraded, errors, history, incidents, letters, logs, openapi,
-    operate, probes, queue, sends, status, story,
+    Sources, alerts, bots, buffers, configuration, connectors, degraded, errors, events, history, incidents, injection,
+    letters, logs, openapi, operate, probes, queue, router, sends, status, story,
 };
 use crate::access::{Caller, Role, Scope};
 use crate::id::BotName;
@@ -60,9 +60,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     all.extend(bots::endpoints());
     all.extend(operate::endpoints());
     all.extend(connectors::endpoints());
+    all.extend(events::endpoints());
+    all.extend(injection::endpoints());
+    all.extend(router::endpoints());
     all.extend(story::endpoints());
     all.extend(letters::endpoints());
     all.extend(sends::endpoints());
+    all.extend(buffers::endpoints());
     all.extend(queue::endpoints());
     all.extend(incidents::endpoints());
     all.extend(errors::endpoints());

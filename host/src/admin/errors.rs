@@ -34,6 +34,7 @@ pub struct ErrorView {
     /// The connector, if it was one connector's.
     pub connector: Option<String>,
     /// More about the last time, by name.
+    #[schemars(with = "Vec<Vec<String>>")]
     pub context: Vec<(String, String)>,
     /// How often.
     pub count: u64,
@@ -78,6 +79,7 @@ pub struct StatisticsView {
     /// Within the window.
     pub criticals: u64,
     /// Within the window, by part of the program, the most first.
+    #[schemars(with = "Vec<Vec<serde_json::Value>>")]
     pub by_component: Vec<(String, u64)>,
     /// Groups that are kept.
     pub groups: usize,

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::endpoint::{Access, Answers, Endpoint, Reads, SchemaOf};
-use super::parameter::Parameter;
+use super::parameter::{NAME, Parameter};
 use super::problem::{ProblemView, answer};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -106,10 +106,11 @@ fn success(answers: Answers, schemas: &mut SchemaGenerator) -> Value {
     let mut json_of = |of: SchemaOf| json!({ "schema": of(schemas).to_value() });
     let content = match answers {
         Answers::Json(of) => json!({ "application/json": json_of(of) }),
+        Answers::Text(media_type @ "text/event-stream") => json!({ media_type: {} }),
         Answers::Text(media_type) => json!({ media_type: { "schema": { "type": "string" } } }),
         Answers::JsonOrEvents(of) => json!({
             "application/json": json_of(of),
-            "text/event-stream": { "schema": { "type": "string" } },
+            "text/event-stream": {},
         }),
         Answers::Page | Answers::Nothing => return json!({ "description": "done" }),
     };
@@ -128,9 +129,8 @@ fn needs(access: Access) -> String {
 
 fn parameters(endpoint: &Endpoint) -> Vec<Value> {
     let in_path = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let in_path = in_path.map(
-        |name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }),
-    );
+    let in_path =
+        in_path.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": part_of_path(name) }));
     let query = |parameter: &Parameter| {
         json!({
             "name": parameter.name, "in": "query", "required": parameter.is_required,
@@ -138,6 +138,19 @@ fn parameters(endpoint: &Endpoint) -> Vec<Value> {
         })
     };
     in_path.chain(endpoint.parameters.unwrap_or_default().iter().map(query)).collect()
+}
+
+/// Returns the schema of a part of a path.
+fn part_of_path(name: &str) -> Value {
+    let pattern = match name {
+        "event" => "^[0-9a-f]{32}$",
+        "alert" | "error" => "^[0-9a-f]{12}$",
+        "send" | "number" => "^[0-9]{1,18}$",
+        "version" | "other" => "^[1-9][0-9]{0,17}$",
+        "file" => "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}\\.wasm$",
+        _ => NAME,
+    };
+    json!({ "type": "string", "pattern": pattern })
 }
 
 /// Returns a name for an operation that generated clients can use: `post-bots-bot-start`.

@@ -23,6 +23,7 @@ impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         match error {
             ControlError::NoBot(name) => no_bot(name.as_str()),
+            ControlError::NoConnector { .. } => Self::Absent(error.to_string()),
             ControlError::NotNow(reason) => Self::Conflict(reason),
             ControlError::Stopping => Self::Unavailable(error.to_string()),
         }

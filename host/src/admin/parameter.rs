@@ -2,6 +2,13 @@
 
 use serde_json::{Value, json};
 
+/// Names, as patterns of JSON Schema have them.
+pub(super) const NAME: &str = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$";
+const KEY: &str = "^([a-zA-Z0-9][a-zA-Z0-9._-]{0,63}/)?[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$";
+/// Not every text of this form is a length of time that fits.
+const SPAN: &str = "^[1-9][0-9]{0,3}(ms|s|m|h)$";
+const MOMENT: &str = "^([1-9][0-9]{0,3}(s|m|h)|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)$";
+
 /// What a parameter may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -16,8 +23,10 @@ pub(super) enum Kind {
     /// A length of time.
     Span,
     OneOf(&'static [&'static str]),
-    /// A name: of a bot, a connector, a tenant, an account.
+    /// A name: of a bot, a tenant, an account.
     Name,
+    /// The name of a connector, or of a bot's own with the bot's before it.
+    Key,
 }
 
 /// One parameter of a query.
@@ -42,15 +51,16 @@ impl Parameter {
     /// Returns its JSON Schema.
     pub(super) fn schema(&self) -> Value {
         match self.kind {
-            Kind::Text => json!({ "type": "string" }),
-            Kind::Name => json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
+            Kind::Text => json!({ "type": "string", "minLength": usize::from(self.is_required) }),
+            Kind::Name => json!({ "type": "string", "pattern": NAME }),
+            Kind::Key => json!({ "type": "string", "pattern": KEY }),
             Kind::Number => json!({ "type": "integer", "minimum": 0 }),
             Kind::Limit => {
                 json!({ "type": "integer", "minimum": 1, "maximum": super::query::LIMIT_MAX, "default": super::query::LIMIT_DEFAULT })
             }
             Kind::Flag => json!({ "type": "boolean" }),
-            Kind::Moment => json!({ "type": "string", "examples": ["2026-01-31T12:00:00Z", "10m"] }),
-            Kind::Span => json!({ "type": "string", "examples": ["1h", "90s"] }),
+            Kind::Moment => json!({ "type": "string", "pattern": MOMENT, "examples": ["2026-01-31T12:00:00Z", "10m"] }),
+            Kind::Span => json!({ "type": "string", "pattern": SPAN, "examples": ["1h", "90s"] }),
             Kind::OneOf(words) => json!({ "type": "string", "enum": words }),
         }
     }
@@ -59,7 +69,7 @@ impl Parameter {
 pub(super) const BOT: Parameter =
     Parameter::new("bot", Kind::Name, "of this bot only; a tenant must name one of its own");
 pub(super) const CONNECTOR: Parameter =
-    Parameter::new("connector", Kind::Name, "of this connector only, such as `telegram` or `BOT/telegram`");
+    Parameter::new("connector", Kind::Key, "of this connector only, such as `telegram` or `BOT/telegram`");
 pub(super) const LIMIT: Parameter = Parameter::new("limit", Kind::Limit, "how many entries at most");
 pub(super) const BEFORE: Parameter =
     Parameter::new("before", Kind::Number, "only entries with smaller numbers, for what comes after a page");

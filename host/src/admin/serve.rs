@@ -218,6 +218,7 @@ mod tests {
         let archive = Archive::open(dir, store.blobs().clone(), NonZeroUsize::MIN).unwrap();
         let sources = Sources {
             observed: crate::admin::Observed::nothing(Arc::clone(&metrics)),
+            injector: crate::router::Injector::to_nobody(store.clone(), Arc::clone(&metrics)),
             metrics: Arc::clone(&metrics),
             alerts: Arc::new(Alerts::new(metrics)),
             bots: Arc::default(),

@@ -1,6 +1,6 @@
 //! `host outbox`: what bots asked of platforms and is not delivered yet, or was lost.
 
-use bothost::admin::SendView;
+use bothost::admin::{ReplayView, SendView};
 use bothost::grants::ConnectorKey;
 use bothost::logs::escape;
 use clap::Subcommand;
@@ -12,7 +12,7 @@ use super::{Failure, complain, tell};
 /// Where it is.
 const PATH: &str = "/api/v1/outbox";
 
-/// The outbox: what waits for a platform or was lost. Lists, shows, retries or drops entries
+/// The outbox: what waits for a platform or was lost. Lists, shows, retries or drops entries, or has them delivered now
 #[derive(Debug, clap::Args)]
 pub(super) struct Outbox {
     #[command(flatten)]
@@ -45,6 +45,15 @@ enum Act {
         /// The entry's number
         id: u64,
     },
+    /// Has all that waits for a connector delivered now, and what was lost, if that is wanted
+    Replay {
+        /// The connector; BOT/NAME is a bot's own
+        #[arg(long)]
+        connector: ConnectorKey,
+        /// Also what was lost since then: a moment in RFC 3339, or how long ago, such as 1h. At most 1000 actions, the oldest first
+        #[arg(long, value_name = "WHEN")]
+        lost_since: Option<String>,
+    },
     /// Gives one up that waits
     Drop {
         /// The entry's number
@@ -65,6 +74,7 @@ impl Outbox {
                 let answer = host.post(&format!("{PATH}/{id}/retry"))?;
                 tell(if json { answer.to_string() } else { format!("entry {id} waits for its delivery again") });
             }
+            Act::Replay { connector, lost_since } => replay(&host, json, &connector, lost_since)?,
             Act::Drop { id } => {
                 let answer = host.delete(&format!("{PATH}/{id}"))?;
                 tell(if json { answer.to_string() } else { format!("entry {id} is given up") });
@@ -112,6 +122,26 @@ fn list(
     tell(table.render(terminal_width()));
     if sends.len() == limit as usize {
         complain(format_args!("these are {limit}; there may be more"));
+    }
+    Ok(())
+}
+
+fn replay(
+    host: &Session,
+    json: bool,
+    connector: &ConnectorKey,
+    lost_since: Option<String>,
+) -> Result<(), Failure> {
+    let parameters = [("connector", Some(connector.to_string())), ("lost_since", lost_since)];
+    let answer = host.post(&address(&format!("{PATH}/replay"), parameters))?;
+    if json {
+        tell(answer);
+        return Ok(());
+    }
+    let ReplayView { hastened, restored, has_more, .. } = read(answer)?;
+    tell(format_args!("{hastened} conversations wait no more, {restored} lost actions wait again"));
+    if has_more {
+        complain("more was lost: run it again once these are delivered");
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use crate::connector::Link;
+use crate::connector::{Link, Status};
 use crate::supervisor::{Control, LinkBoard};
 
 /// Returns once every connector has ended by itself; never, where there is none. Cancel safe.
@@ -16,7 +16,11 @@ pub(super) async fn connectors_ended(links: &LinkBoard, control: &Control) {
                 // A publisher that is gone has ended as well. Not where the platform refuses its token: another one may be
                 // written while the host runs.
                 let stopped = status.wait_for(|status| status.link == Link::Stopped).await.is_ok();
-                if !stopped && matches!(status.borrow().link, Link::AuthFailed { .. }) {
+                // Nor one that the operator took down: it has not ended by itself, and may be brought up again.
+                let is_coming =
+                    |status: &Status| status.held.is_some() || matches!(status.link, Link::AuthFailed { .. });
+                let comes_again = if stopped { status.borrow().held.is_some() } else { is_coming(&status.borrow()) };
+                if comes_again {
                     pending::<()>().await;
                 }
             }

@@ -30,6 +30,8 @@ pub struct ConnectorFigures {
 #[derive(Debug)]
 pub(super) struct ConnectorMetrics {
     connections: Grouped<0, Counter>,
+    connections_failed: Grouped<0, Counter>,
+    connections_lost: Grouped<0, Counter>,
     delivered_after: Grouped<0, Histogram>,
     rate_limited: Grouped<0, Counter>,
     rate_limit_wait: Grouped<0, Sum>,
@@ -50,6 +52,18 @@ impl ConnectorMetrics {
             ("How long actions took from their commit to their delivery", "delivery_rate_limit_wait_seconds");
         Self {
             connections: add(to, "connector_connections", "How often the connector connected", counters(connector)),
+            connections_failed: add(
+                to,
+                "connector_connections_failed",
+                "How often the connector tried to connect and failed",
+                counters(connector),
+            ),
+            connections_lost: add(
+                to,
+                "connector_connections_lost",
+                "How often a connection of the connector was lost",
+                counters(connector),
+            ),
             delivered_after: add(to, "delivery_elapsed_seconds", delivery, delivered),
             rate_limited: add(
                 to,
@@ -89,6 +103,8 @@ impl ConnectorMetrics {
 
     pub(super) fn forget(&self, connector: &str) {
         self.connections.forget(connector);
+        self.connections_failed.forget(connector);
+        self.connections_lost.forget(connector);
         self.delivered_after.forget(connector);
         self.rate_limited.forget(connector);
         self.rate_limit_wait.forget(connector);
@@ -102,6 +118,16 @@ impl Metrics {
     /// Counts connections that a connector made. With 0, says that it has made none so far.
     pub fn connections_made(&self, connector: &ConnectorKey, times: u64) {
         self.own.connectors.connections.count(&connector.to_string(), [], times);
+    }
+
+    /// Counts tries of a connector to connect that failed. With 0, says that none has so far.
+    pub fn connections_failed(&self, connector: &ConnectorKey, times: u64) {
+        self.own.connectors.connections_failed.count(&connector.to_string(), [], times);
+    }
+
+    /// Counts connections that a connector has lost. With 0, says that it has lost none so far.
+    pub fn connections_lost(&self, connector: &ConnectorKey, times: u64) {
+        self.own.connectors.connections_lost.count(&connector.to_string(), [], times);
     }
 
     /// Measures a delivery that went well: how long after its commit.

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connector::{Link, PaceLimits, Status};
+use crate::connector::{Link, Outflow, PaceLimits, Status};
 
 /// A backlog up to this long is no flood: it leaves at once. As many as are delivered side by side.
 const BACKLOG_SMALL: usize = 16;
@@ -103,6 +103,17 @@ impl Replay {
             Gate::Ramp { since, backlog, left } => leaves_at(since, backlog, left),
         };
         if earliest > now { Err(Wait::Until(earliest)) } else { Ok(()) }
+    }
+
+    /// Returns how entries leave, `backlog` of which wait.
+    pub fn outflow(&self, backlog: usize) -> Outflow {
+        match self.gate {
+            Gate::Ramp { .. } if backlog == 0 => Outflow::Open,
+            Gate::Closed => Outflow::Closed,
+            Gate::Refused { .. } => Outflow::Refused,
+            Gate::Open => Outflow::Open,
+            Gate::Ramp { .. } => Outflow::Replaying,
+        }
     }
 
     /// Takes in that an entry has left. `backlog` is how many wait then.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Lease;
-use super::history::{DeadLetter, Send, SendFilter, Story, cut};
+use super::history::{DeadLetter, SearchPage, SearchQuery, Send, SendFilter, Story, cut};
 use super::outbox::Entry;
 use super::queue::Claimed;
 use super::sqlite::{Fate, Read, SendEnd, Write};
@@ -194,6 +194,15 @@ impl Store {
     /// Where the database cannot be read.
     pub async fn story(&self, id: EventId) -> Result<Option<Story>, StoreError> {
         self.read(Timestamp::now(), |reply| Read::Story { id, reply }).await
+    }
+
+    /// Finds events that were taken over, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// Where the database cannot be read.
+    pub async fn search(&self, query: SearchQuery) -> Result<SearchPage, StoreError> {
+        self.read(Timestamp::now(), |reply| Read::Search { query: Box::new(query), reply }).await
     }
 
     /// Returns up to `limit` dead letters, the latest first.

@@ -29,6 +29,8 @@ pub struct StoreHealth {
     pub commit_time: Duration,
     /// Dead letters that are kept.
     pub dead_letters: u64,
+    /// Platforms' ids of events by which a second delivery is recognised.
+    pub dedup_keys: u64,
     /// Incidents that were noted and are on no disk, since the store was opened.
     pub incidents_dropped: u64,
 }

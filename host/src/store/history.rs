@@ -1,10 +1,12 @@
 //! What became of events and actions, as the operator asks for it: dead letters, what was sent, the story of one event.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::action::Priority;
 use crate::clock::Timestamp;
 use crate::event::Event;
+use crate::grants::ConnectorKey;
 use crate::id::{BotName, EventId};
 
 /// Longest message of an attempt that is kept, in bytes.
@@ -164,6 +166,109 @@ pub enum SendFilter {
     Waiting,
     /// Those that will not be delivered, the latest first.
     Lost,
+}
+
+/// Which events are looked for. What is none is not asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SearchQuery {
+    /// Those that one of these bots hears. Of others nothing is told.
+    pub bots: Option<BTreeSet<BotName>>,
+    /// Where one of the bots stands with it.
+    pub stand: Option<StandFilter>,
+    /// The connector it came through.
+    pub connector: Option<ConnectorKey>,
+    /// The platform's id of the conversation it was said in.
+    pub conversation: Option<String>,
+    /// What its text contains, however that is capitalised.
+    pub text: Option<String>,
+    /// When it was taken over, at the earliest.
+    pub since: Option<Timestamp>,
+    /// Before when it was taken over.
+    pub until: Option<Timestamp>,
+    /// Before which place in the order of all events: where an earlier page ended.
+    pub before: Option<u64>,
+    /// How many at most; at least one.
+    pub limit: u32,
+}
+
+/// Where a bot may stand with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandFilter {
+    /// It waits, or is at work.
+    Waiting,
+    /// It was handled.
+    Done,
+    /// It is a dead letter.
+    Dead,
+    /// The bot did not want it.
+    Dropped,
+}
+
+impl StandFilter {
+    /// Returns whether this is where the bot stands.
+    pub fn takes(self, stand: &Stand) -> bool {
+        matches!(
+            (self, stand),
+            (Self::Waiting, Stand::Waiting { .. })
+                | (Self::Done, Stand::Done { .. })
+                | (Self::Dead, Stand::Dead { .. })
+                | (Self::Dropped, Stand::Unwanted)
+        )
+    }
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPage {
+    /// The events, the newest first.
+    pub events: Vec<FoundEvent>,
+    /// How it ended.
+    pub end: SearchEnd,
+}
+
+/// How a search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SearchEnd {
+    /// It has looked at everything.
+    Oldest,
+    /// It has found as many as were asked for.
+    Full {
+        /// Where to go on.
+        before: u64,
+    },
+    /// It has looked at as many as one search may, and there are more.
+    Cut {
+        /// Where to go on.
+        before: u64,
+    },
+}
+
+/// An event that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundEvent {
+    /// Its place in the order of all events.
+    pub seq: u64,
+    /// Its id.
+    pub id: EventId,
+    /// The connector's key; none: a timer.
+    pub origin: Option<String>,
+    /// When it was taken over.
+    pub received_at: Timestamp,
+    /// What happened; none where what is stored cannot be trusted.
+    pub event: Option<Event>,
+    /// What the bots that were asked for have to do with it, by name.
+    pub handlings: Vec<FoundHandling>,
+}
+
+/// What one bot has to do with an event that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundHandling {
+    /// The bot.
+    pub bot: BotName,
+    /// Where it stands.
+    pub stand: Stand,
+    /// Attempts that were made.
+    pub attempts: u32,
 }
 
 /// Cuts a text that a guest or a platform wrote.

@@ -156,6 +156,20 @@ impl<T> Lanes<T> {
         self.waiting.first().map(|(due, _)| *due)
     }
 
+    /// Returns how many lanes wait for a moment.
+    pub(super) fn held(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Lets every lane that waits for a moment be taken now, the first due first. Returns how many.
+    pub(super) fn hasten(&mut self) -> usize {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (_, id) in &waiting {
+            self.make_ready(id, VecDeque::push_back);
+        }
+        waiting.len()
+    }
+
     /// Returns everything that waits and is not at work, in no order.
     pub(super) fn idle(&self) -> impl Iterator<Item = (&LaneId, &T)> {
         self.lanes.iter().flat_map(|(id, lane)| {
@@ -268,6 +282,22 @@ mod tests {
         assert_eq!(lanes.finish(&normal("a")), Some(1));
         assert_eq!(take(&mut lanes), Some((normal("a"), 2)));
         assert_eq!((lanes.len(), lanes.at_work()), (2, 2));
+    }
+
+    #[test]
+    fn what_is_hastened_can_be_taken_at_once_the_first_due_first_and_in_order_within_its_lane() {
+        let mut lanes = Lanes::default();
+        for (id, due, thing) in [(normal("a"), 3_000, 1), (normal("b"), 2_000, 3)] {
+            lanes.push_held(id, thing, Timestamp::from_millis(due));
+        }
+        lanes.push(normal("a"), 2);
+        assert!(lanes.take(NOW).is_none());
+        assert_eq!(lanes.held(), 2);
+        assert_eq!((lanes.hasten(), lanes.held(), lanes.next_due()), (2, 0, None));
+        let take = |lanes: &mut Lanes<i32>| lanes.take(NOW).map(|(_, thing)| *thing);
+        assert_eq!([take(&mut lanes), take(&mut lanes), take(&mut lanes)], [Some(3), Some(1), None]);
+        lanes.finish(&normal("a"));
+        assert_eq!((take(&mut lanes), lanes.hasten()), (Some(2), 0));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! The bodies of actions are kept as long as they fit into [`BODIES_BYTES_MAX`]; the others are read when they are taken.
 
+mod figures;
 mod waiting;
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+pub use self::figures::OutboxFigures;
 use self::waiting::{Waiting, class};
 use super::lanes::{LaneId, Lanes};
 use crate::action::{Action, Priority};
@@ -327,6 +329,12 @@ impl Outbox {
     /// Returns how many entries a connector's outbox has, those being delivered included.
     pub fn len(&self, key: &ConnectorKey) -> usize {
         self.lock().connectors.get(key).map_or(0, |waiting| waiting.lanes.len())
+    }
+
+    /// Returns how many entries a connector's outbox takes; none where there is no such connector.
+    pub fn len_max(&self, key: &ConnectorKey) -> usize {
+        let settings = self.lock().connectors.get(key).and_then(|waiting| waiting.settings);
+        settings.map_or(0, |settings| settings.len_max)
     }
 
     /// Returns, for each connector that has an entry, when the oldest was committed that is not delivered, in no order. What it costs

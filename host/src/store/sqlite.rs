@@ -27,6 +27,7 @@ mod recover;
 mod request;
 mod retention;
 mod schema;
+mod search;
 mod state;
 mod story;
 mod take_over;

@@ -3,6 +3,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 pub use crate::bot::BotVerb;
+use crate::grants::ConnectorKey;
 use crate::id::BotName;
 
 /// Requests that may wait for the supervisor.
@@ -12,6 +13,19 @@ const REQUESTS_MAX: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Control {
     requests: mpsc::Sender<Request>,
+}
+
+/// What an operator does with one connector. None of it is written down: after a restart of the host, or a change of what the
+/// configuration says of the connector, it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectorVerb {
+    /// Bring it up again after a stop.
+    Start,
+    /// Take it down until it is started: what it was delivering is finished, what waits for it waits on, and what bots ask of it
+    /// meanwhile waits too.
+    Stop,
+    /// Connect anew.
+    Restart,
 }
 
 /// What a reload did, or would do.
@@ -48,6 +62,14 @@ pub enum ControlError {
     /// There is no such bot.
     #[error("there is no bot `{0}`")]
     NoBot(BotName),
+    /// There is no such connector.
+    #[error("there is no connector `{key}`{}", .near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    NoConnector {
+        /// The name that was given.
+        key: ConnectorKey,
+        /// The one that may have been meant.
+        near: Option<ConnectorKey>,
+    },
     /// It cannot be done as things are.
     #[error("{0}")]
     NotNow(String),
@@ -59,6 +81,7 @@ pub enum ControlError {
 /// A question, and where its answer goes.
 pub(super) enum Request {
     Bot { name: BotName, verb: BotVerb, answer: oneshot::Sender<Result<(), ControlError>> },
+    Connector { key: ConnectorKey, verb: ConnectorVerb, answer: oneshot::Sender<Result<(), ControlError>> },
     Reload { dry_run: bool, answer: oneshot::Sender<Result<ReloadReport, ControlError>> },
     Ping { answer: oneshot::Sender<()> },
 }
@@ -90,6 +113,8 @@ impl Control {
                 // Whoever asked may be gone.
                 match request {
                     Request::Bot { name, verb, answer } => drop(answer.send(bot(&name, verb))),
+                    // Nothing stands in for connectors: the host is stopping, as far as they go.
+                    Request::Connector { answer, .. } => drop(answer.send(Err(ControlError::Stopping))),
                     Request::Reload { dry_run, answer } => drop(answer.send(reload(dry_run).await)),
                     Request::Ping { answer } => drop(answer.send(())),
                 }
@@ -105,6 +130,16 @@ impl Control {
     /// [`ControlError`]: nothing was done.
     pub async fn bot(&self, name: BotName, verb: BotVerb) -> Result<(), ControlError> {
         self.ask(|answer| Request::Bot { name, verb, answer }).await?
+    }
+
+    /// Has a verb carried out on a connector. Returns once it was: after a stop nothing of it runs any more; after a start it
+    /// connects. What is done already is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`]: nothing was done.
+    pub async fn connector(&self, key: ConnectorKey, verb: ConnectorVerb) -> Result<(), ControlError> {
+        self.ask(|answer| Request::Connector { key, verb, answer }).await?
     }
 
     /// Looks at the configuration and the bots' directory now, takes what changed, and returns when every step of it has ended.

@@ -85,6 +85,7 @@ fn sources(dir: &std::path::Path) -> Sources {
     let control = Control::ended();
     let sources = Sources {
         observed: Observed::nothing(Arc::clone(&metrics)),
+        injector: crate::router::Injector::to_nobody(store.clone(), Arc::clone(&metrics)),
         metrics: Arc::clone(&metrics),
         alerts: Arc::new(Alerts::new(metrics)),
         bots: Arc::default(),

@@ -101,6 +101,11 @@ impl Ledger {
         self.wrote = Wrote::default();
     }
 
+    /// Returns how many ids of events are remembered.
+    pub(super) fn remembered(&self) -> u64 {
+        self.dedup.len() as u64
+    }
+
     /// Removes some of what is no longer to be kept. Returns whether there is more.
     pub(super) fn sweep_history(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         self.retention.sweep(connection, self.seq, self.now)
@@ -191,6 +196,11 @@ impl Ledger {
             }
             Write::Send { id, fate, now, reply } => {
                 let (result, after) = split(operate::operate_send(connection, memory, id, fate, now).map_err(sql));
+                Outcome { answer: Answer::Count(reply, result), after }
+            }
+            Write::RestoreSends { key, since, limit, now, reply } => {
+                let restored = operate::restore_sends(connection, &key, (since, limit), now);
+                let (result, after) = split(restored.map_err(sql));
                 Outcome { answer: Answer::Count(reply, result), after }
             }
             Write::Lease { step, reply } => Answer::Fence(reply, lease::apply(connection, &step).map_err(sql)).into(),

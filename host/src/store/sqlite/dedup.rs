@@ -80,6 +80,11 @@ impl Dedup {
         Ok(dedup)
     }
 
+    /// Returns how many keys are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.order.len() - self.forgotten
+    }
+
     /// Returns the event that came under this key within the window.
     pub(super) fn find(&self, key: DedupKey, now: Timestamp) -> Option<i64> {
         let known = self.seen.get(&key)?;

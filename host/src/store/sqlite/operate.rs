@@ -148,12 +148,45 @@ pub(super) fn operate_send(
         let is_lost = outbox::lose(connection, to_column(id), "dropped", now)?;
         return Ok((u64::from(is_lost), vec![After::Displaced { key, lane, id }]));
     }
-    let changed = outbox::change(connection, to_column(id), &[outbox::state::LOST], |row| {
+    let entry = restore(connection, to_column(id), now)?;
+    Ok((u64::from(entry.is_some()), entry.into_iter().collect()))
+}
+
+/// Lets actions that were lost for a connector be tried again, the oldest first: those that were lost since then, at most so many, and
+/// neither what an operator dropped nor what was perhaps delivered. Returns how many there are, one above the limit where there are
+/// more.
+pub(super) fn restore_sends(
+    connection: &Connection,
+    key: &ConnectorKey,
+    (since, limit): (Timestamp, usize),
+    now: Timestamp,
+) -> rusqlite::Result<(u64, Vec<After>)> {
+    let lost: Vec<i64> = connection
+        .prepare_cached(
+            "SELECT id FROM outbox WHERE state = 3 AND connector = ?1 AND ended_ms >= ?2
+               AND reason <> 'dropped' AND reason NOT LIKE 'uncertain:%'
+             ORDER BY id LIMIT ?3",
+        )?
+        .query_map((key.to_string(), to_column(since.as_millis()), to_column(limit as u64 + 1)), |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut after = Vec::new();
+    for id in lost.iter().take(limit) {
+        after.extend(restore(connection, *id, now)?);
+    }
+    let beyond = u64::from(lost.len() > limit);
+    // One that cannot be trusted is not put back, and there may be more all the same.
+    let restored = if beyond > 0 { limit } else { after.len() };
+    Ok((restored as u64 + beyond, after))
+}
+
+/// Lets an action that was lost be tried again, if it is one.
+fn restore(connection: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<Option<After>> {
+    let changed = outbox::change(connection, id, &[outbox::state::LOST], |row| {
         row.state = outbox::state::WAITING;
         row.attempts = 0;
         (row.committed_ms, row.expires_ms) = (to_column(now.as_millis()), None);
         (row.ended_ms, row.due_ms, row.reason) = (None, None, None);
     })?;
     let entry = changed.map(|row| super::recover::entry(connection, &row, 0)).transpose()?.flatten();
-    Ok((u64::from(entry.is_some()), entry.map(|entry| After::Send(Box::new(entry))).into_iter().collect()))
+    Ok(entry.map(|entry| After::Send(Box::new(entry))))
 }

@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::Reply;
 use super::timer::DueRows;
-use super::{Fault, condemned, incidents, outbox, state, story, timer, to_column};
+use super::{Fault, condemned, incidents, outbox, search, state, story, timer, to_column};
 use crate::action::Action;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::grants::ConnectorKey;
 use crate::id::{BotName, EventId, Ticket};
 use crate::store::health::Pulse;
-use crate::store::history::{DeadLetter, Send, SendFilter, Story};
+use crate::store::history::{DeadLetter, SearchPage, SearchQuery, Send, SendFilter, Story};
 use crate::store::incidents::{Condemned, IncidentQuery, StoredIncident};
 use crate::store::{Flaw, StateValue, StoreError};
 
@@ -98,6 +98,10 @@ pub(in crate::store) enum Read {
     Story {
         id: EventId,
         reply: Reply<Found<Option<Story>>>,
+    },
+    Search {
+        query: Box<SearchQuery>,
+        reply: Reply<Found<SearchPage>>,
     },
     DeadLetters {
         bot: Option<BotName>,
@@ -206,6 +210,7 @@ impl Reader {
                 self.send(reply, outbox::platform_id(connection, ticket).map_err(Fault::from));
             }
             Read::Story { id, reply } => self.send(reply, story::story(connection, id)),
+            Read::Search { query, reply } => self.send(reply, search::search(connection, &query)),
             Read::DeadLetters { bot, limit, reply } => {
                 self.send(reply, story::dead_letters(connection, bot.as_ref(), limit));
             }

@@ -162,6 +162,14 @@ pub(in crate::store) enum Write {
         now: Timestamp,
         reply: Reply<u64>,
     },
+    /// The operator wants what was lost for a connector tried again.
+    RestoreSends {
+        key: ConnectorKey,
+        since: Timestamp,
+        limit: usize,
+        now: Timestamp,
+        reply: Reply<u64>,
+    },
     /// Somebody wants to own something, to go on owning it, or no longer. The answer is the fence.
     Lease {
         step: LeaseStep,
@@ -257,6 +265,7 @@ impl Write {
             Self::ForgetBot { reply, .. }
             | Self::CloseOutbox { reply, .. }
             | Self::ExpireSends { reply, .. }
+            | Self::RestoreSends { reply, .. }
             | Self::DeadLetter { reply, .. }
             | Self::Pardon { reply, .. }
             | Self::Send { reply, .. } => Answer::Count(reply, Err(error)).into(),

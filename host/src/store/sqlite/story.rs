@@ -19,14 +19,14 @@ use crate::store::history::{AttemptRecord, DeadLetter, Handling, Send, SendFilte
 use crate::store::{Flaw, record};
 
 /// An event's columns, and its body where it can be trusted.
-struct EventRow {
+pub(super) struct EventRow {
     seq: i64,
-    id: EventId,
-    origin: Option<String>,
+    pub(super) id: EventId,
+    pub(super) origin: Option<String>,
     platform_id: Option<String>,
-    received_at: Timestamp,
+    pub(super) received_at: Timestamp,
     duplicates: i64,
-    event: Option<Event>,
+    pub(super) event: Option<Event>,
 }
 
 impl EventRow {
@@ -36,7 +36,7 @@ impl EventRow {
         "SELECT seq, id, origin, platform_id, received_ms, duplicates, checksum, body FROM events WHERE id = ?1";
 
     /// Reads a row. None: not even its names can be trusted.
-    fn read(row: &Row<'_>) -> Option<Self> {
+    pub(super) fn read(row: &Row<'_>) -> Option<Self> {
         let read = || -> rusqlite::Result<(Self, Vec<u8>, i64, i64)> {
             let (id, received_ms): (Vec<u8>, i64) = (row.get(1)?, row.get(4)?);
             let bytes: [u8; 16] = id.as_slice().try_into().map_err(|_| rusqlite::Error::InvalidQuery)?;
@@ -138,7 +138,7 @@ pub(super) fn story(connection: &Connection, id: EventId) -> Result<Option<Story
     }))
 }
 
-fn stand(row: &QueueRow) -> Stand {
+pub(super) fn stand(row: &QueueRow) -> Stand {
     let moment = |ms: Option<i64>| Timestamp::from_millis(from_column(ms.unwrap_or_default()));
     match row.state {
         inbox::state::DONE => Stand::Done {

@@ -148,9 +148,11 @@ impl Vigil {
         self.full_since.is_none() && !self.is_cautious
     }
 
-    /// So many incidents were dropped since the store was opened, and so many dead letters are kept.
-    pub(super) fn counted(&mut self, incidents_dropped: u64, dead_letters: u64) {
+    /// So many incidents were dropped since the store was opened, so many dead letters are kept, and so many ids
+    /// of events remembered.
+    pub(super) fn counted(&mut self, incidents_dropped: u64, dead_letters: u64, dedup_keys: u64) {
         (self.own.incidents_dropped, self.own.dead_letters) = (incidents_dropped, dead_letters);
+        self.own.dedup_keys = dedup_keys;
     }
 
     /// Whether there is no room for what comes in.

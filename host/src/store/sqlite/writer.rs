@@ -117,7 +117,7 @@ struct Writer {
 impl Writer {
     fn run(mut self, runtime: &Runtime, mut requests: mpsc::Receiver<Write>, closing: &CancellationToken) {
         loop {
-            self.vigil.counted(self.memory.notes.dropped(), self.ledger.retention.dead());
+            self.vigil.counted(self.memory.notes.dropped(), self.ledger.retention.dead(), self.ledger.remembered());
             self.vigil.look(&self.connection);
             if !self.pending.is_empty() {
                 self.process_batch();
