@@ -6,15 +6,19 @@
 //! Two doors. The Unix socket serves everything to whoever can open it, which is the user that runs the host. The TCP
 //! listener serves `/health` to all and the rest to those who have the token.
 
+mod accounts;
 mod alerts;
 mod api;
 mod ask;
+mod audit;
 mod auth;
 mod bots;
 mod buffers;
+mod chronicle;
 pub mod client;
 mod configuration;
 mod connectors;
+mod cookie;
 mod degraded;
 mod endpoint;
 mod errors;
@@ -40,9 +44,13 @@ mod records;
 mod router;
 mod sends;
 mod serve;
+mod session;
 mod status;
 mod story;
 mod stream;
+mod tls;
+mod tokens;
+mod validity;
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,14 +63,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::accounts::AccountView;
 pub use self::alerts::{AlertView, ChannelView, NewsView, TestView};
 use self::api::Api;
-use self::auth::Door;
-pub use self::auth::TokenHandle;
+pub use self::audit::AuditView;
+use self::auth::{Door, TcpDoor};
 pub use self::bots::BotView;
 pub use self::buffers::{BufferView, ReplayView};
 pub use self::configuration::{EditView, VersionView, editor};
 pub use self::connectors::ConnectorView;
+use self::cookie::Transport;
 pub use self::degraded::{Level, Part};
 pub use self::errors::{ErrorView, StatisticsView};
 pub use self::events::{EventHandlingView, EventView};
@@ -80,11 +90,17 @@ pub use self::queue::{DepthView, QueueView};
 pub use self::router::{HandedView, RouterView};
 pub use self::sends::SendView;
 use self::serve::{Listener, Patience, Server};
+pub use self::session::SessionView;
 pub use self::status::{AlertsView, StatusView};
 pub use self::story::{AttemptView, HandlingView, StoryView};
+pub(crate) use self::tls::renew;
+pub use self::tls::{TlsError, TlsHandle};
+pub use self::tokens::{NewTokenView, TokenView};
+use crate::access::Book;
 use crate::alert::Alerts;
 use crate::alert::notifier::NotifierHandle;
 use crate::alert::rule::RuleView;
+use crate::audit::Audit;
 use crate::board::Board;
 use crate::bot::phase::BotStatus;
 use crate::connector;
@@ -108,8 +124,10 @@ pub struct AdminConfig {
     pub socket: PathBuf,
     /// The TCP address; none: the socket only. Port 0: any.
     pub listen: Option<SocketAddr>,
-    /// What lets in by TCP at first, see [`Admin::token`]; none: only `/health` is served there.
+    /// What lets in by TCP at first as an admin of the host, see [`Book::configure`]; none: only who is in the book.
     pub token: Option<Secret>,
+    /// By which names it is called by TCP; none: local ones on a loopback address, any elsewhere.
+    pub hosts: Vec<String>,
 }
 
 /// What the admin side shows.
@@ -133,6 +151,12 @@ pub struct Sources {
     pub control: Control,
     /// For what is and was in force, and edits of it.
     pub editor: Editor,
+    /// Who is let in, and may do what.
+    pub access: Book,
+    /// Where every change is recorded.
+    pub audit: Audit,
+    /// What is shown by TCP; none: it speaks HTTP in clear.
+    pub certificate: Option<TlsHandle>,
     /// For `/api/v1/logs`: the directory of the log files, where there are any.
     pub logs: Option<PathBuf>,
     /// Whether the host takes events.
@@ -206,10 +230,10 @@ pub enum AdminError {
         #[source]
         source: io::Error,
     },
-    /// The address is open to others and no token is set.
+    /// The address is open to others and there is nobody who could be let in.
     #[error(
         "`[admin] listen` {address} is open to other machines: \
-         add `token = \"${{BOTHOST_TOKEN}}\"` to `[admin]`, or listen on 127.0.0.1"
+         add `token = \"${{BOTHOST_TOKEN}}\"` to `[admin]`, or an account with the role admin, or listen on 127.0.0.1"
     )]
     OpenToAll {
         /// The address.
@@ -224,6 +248,9 @@ pub enum AdminError {
         #[source]
         source: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The thread or its runtime did not start.
     #[error("cannot start the admin thread")]
     Thread(#[source] io::Error),
@@ -233,7 +260,6 @@ pub enum AdminError {
 #[derive(Debug)]
 pub struct Admin {
     address: Option<SocketAddr>,
-    token: TokenHandle,
     cancel: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -248,27 +274,21 @@ impl Admin {
         let cancel = CancellationToken::new();
         let (bound_sender, bound) = mpsc::sync_channel(1);
         let stop = cancel.clone();
-        let token = TokenHandle::new(config.token.clone());
-        let of_door = token.clone();
+        sources.access.configure(config.token.as_ref());
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
-            .spawn(move || run(config, of_door, sources, &bound_sender, stop))
+            .spawn(move || run(config, sources, &bound_sender, stop))
             .map_err(AdminError::Thread)?;
         let address = match bound.recv() {
             Ok(address) => address?,
             Err(mpsc::RecvError) => return Err(AdminError::Thread(io::Error::other("it ended while it started"))),
         };
-        Ok(Self { address, token, cancel, thread: Some(thread) })
+        Ok(Self { address, cancel, thread: Some(thread) })
     }
 
     /// Returns the TCP address that is listened on, with the real port.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
-    }
-
-    /// Returns the handle that changes what lets in by TCP.
-    pub fn token(&self) -> TokenHandle {
-        self.token.clone()
     }
 
     /// Takes no more connections, lets answers under way finish, for about a second at most, removes the socket's file
@@ -294,7 +314,6 @@ impl Drop for Admin {
 /// The thread: binds, says how that went, and serves until cancelled.
 fn run(
     config: AdminConfig,
-    token: TokenHandle,
     sources: Sources,
     bound: &mpsc::SyncSender<Result<Option<SocketAddr>, AdminError>>,
     cancel: CancellationToken,
@@ -305,10 +324,10 @@ fn run(
     };
     runtime.block_on(async {
         // The one who waits for the answer is there until it came.
-        match Listeners::bind(&config).await {
+        match Listeners::bind(&config, &sources.access).await {
             Ok(listeners) => {
                 let _ = bound.send(Ok(listeners.address()));
-                listeners.serve(token, sources, cancel).await;
+                listeners.serve(config, sources, cancel).await;
             }
             Err(error) => drop(bound.send(Err(error))),
         }
@@ -316,8 +335,9 @@ fn run(
 }
 
 /// Returns the router of everything that is served; `stopping` ends what would go on for ever.
-fn router(sources: Sources, stopping: CancellationToken) -> axum::Router {
-    gate::router(&Arc::new(Api::new(sources, stopping)), api::endpoints())
+/// `changes` knows when what was begun has ended.
+fn router(sources: Sources, stopping: CancellationToken, changes: TaskTracker) -> axum::Router {
+    gate::router(&Arc::new(Api::new(sources, stopping, changes)), api::endpoints())
 }
 
 /// Both doors, bound.
@@ -328,11 +348,11 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(config: &AdminConfig) -> Result<Self, AdminError> {
+    async fn bind(config: &AdminConfig, book: &Book) -> Result<Self, AdminError> {
         let tcp = match config.listen {
             None => None,
             Some(address) => {
-                let listener = listen::bind_tcp(address, config.token.as_ref()).await?;
+                let listener = listen::bind_tcp(address, book).await?;
                 let real = listener.local_addr().map_err(|source| AdminError::Tcp { address, source })?;
                 Some((listener, real))
             }
@@ -346,14 +366,18 @@ impl Listeners {
     }
 
     /// Serves until cancelled and every connection has ended.
-    async fn serve(self, token: TokenHandle, sources: Sources, cancel: CancellationToken) {
+    async fn serve(self, config: AdminConfig, sources: Sources, cancel: CancellationToken) {
         let connections = TaskTracker::new();
-        let (router, patience) = (router(sources, cancel.clone()), Patience::default());
+        let (book, certificate) = (sources.access.clone(), sources.certificate.clone());
+        let router = router(sources, cancel.clone(), connections.clone());
+        let patience = Patience::default();
         let server = Server { router, connections: connections.clone(), cancel, patience };
         let by_socket = server.clone().run(Listener::Unix(self.unix), Door::Socket);
         let by_tcp = async {
             if let Some((listener, address)) = self.tcp {
-                server.clone().run(Listener::Tcp(listener), Door::Tcp { address, token }).await;
+                let transport = if certificate.is_some() { Transport::Tls } else { Transport::Plain };
+                let door = Door::Tcp(TcpDoor { address, hosts: config.hosts.into(), transport, book });
+                server.clone().run(Listener::Tcp(listener, certificate), door).await;
             }
         };
         tokio::join!(by_socket, by_tcp);

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use bothost::admin::TlsError;
 use bothost::admin::client::ClientError;
 use bothost::config::ConfigError;
 use bothost::daemon::DaemonError;
@@ -28,6 +29,7 @@ const NOT_ALLOWED: u8 = 77;
 
 mod colour;
 mod figure;
+mod password;
 mod progress;
 mod remote;
 mod table;
@@ -81,6 +83,9 @@ verbs! {
     metrics::Metrics,
     report::Report,
     config::Config,
+    accounts::Accounts,
+    tokens::Tokens,
+    audit::Audit,
     enable::Enable,
     disable::Disable,
     compile::Compile,
@@ -106,6 +111,8 @@ struct Arguments {
 enum Failure {
     /// The configuration, or what belongs to it, is not good. Never empty.
     Configuration(Vec<ConfigError>),
+    /// What the admin side shows is not good.
+    Certificate(TlsError),
     /// The bots, or their entries, are not good: a line for each. They were told already.
     Bots { are_entries_bad: bool },
     /// What went wrong was told already. With the exit code.
@@ -151,6 +158,7 @@ impl Failure {
     fn words(self) -> String {
         match self {
             Self::Configuration(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            Self::Certificate(error) => format!("{:#}", anyhow::Error::new(error)),
             Self::Client(error) => format!("{:#}", anyhow::Error::new(error)),
             Self::Daemon(error) => format!("{:#}", anyhow::Error::new(error)),
             Self::Usage(message) | Self::NotRunning(message) => message,
@@ -164,6 +172,10 @@ impl Failure {
         match self {
             Self::Configuration(errors) => {
                 errors.iter().for_each(complain);
+                BAD_CONFIGURATION
+            }
+            Self::Certificate(error) => {
+                complain(format_args!("host: {:#}", anyhow::Error::new(error)));
                 BAD_CONFIGURATION
             }
             Self::Bots { are_entries_bad: true } => BAD_CONFIGURATION,

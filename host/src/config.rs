@@ -290,8 +290,45 @@ pub struct AdminConfig {
     /// Where it listens. Default, none: nowhere.
     #[serde(deserialize_with = "listen_address")]
     pub listen: Option<SocketAddr>,
-    /// What a caller must show. Default, none: only what needs no permission is served.
+    /// What a caller must show to be an admin of the host. Default, none: only who has an account or a token of its own is let in.
     pub token: Option<Secret>,
+    /// The names by which it is called, such as `bots.example`, for pages that were made to resolve to it are refused by that.
+    /// Default, none: local names where it listens on a loopback address, any elsewhere.
+    pub hosts: Vec<String>,
+    /// The certificate and the key that it shows. Default, none: it speaks HTTP in clear.
+    pub tls: Option<TlsFiles>,
+}
+
+/// `[admin] tls`: where the certificate and its key are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate and those that vouch for it, in PEM.
+    pub cert: PathBuf,
+    /// Its private key, in PEM: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// The least characters of a token that nobody guesses, if they are random.
+const TOKEN_CHARS_MIN: usize = 32;
+
+impl AdminConfig {
+    /// Returns what is no mistake and yet to be told.
+    pub fn advice(&self) -> Vec<String> {
+        let mut advice = Vec::new();
+        if self.token.as_ref().is_some_and(|token| token.expose().chars().count() < TOKEN_CHARS_MIN) {
+            advice.push(format!(
+                "`[admin] token` has fewer than {TOKEN_CHARS_MIN} characters and can be guessed: take a longer one, such as of \
+                 `openssl rand -hex 32`, or `host tokens create`"
+            ));
+        }
+        if let Some(listen) = self.listen.filter(|listen| !listen.ip().is_loopback() && self.tls.is_none()) {
+            advice.push(format!(
+                "`[admin] listen` {listen} is open to other machines without `[admin] tls`: passwords and tokens travel in clear"
+            ));
+        }
+        advice
+    }
 }
 
 /// Reads an address to listen on.

@@ -21,7 +21,6 @@ mod intent;
 mod keys;
 mod plan;
 mod redact;
-mod sealed;
 mod shelf;
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 //! stop   intake (router, timers) ► bots finish ► outboxes empty ► connectors ► telemetry ► watcher ► admin ► store
 //! ```
 
+mod doors;
 mod ended;
 mod foundation;
 mod live;
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::doors::{bind_admin, certificate};
 use self::foundation::Foundation;
 use self::live::Live;
 use self::observing::{Looking, Telling};
@@ -29,8 +31,9 @@ pub use self::options::{HostError, HostOptions, Instruments};
 pub use self::runtime::runtime;
 use self::vital::Vital;
 use crate::action::Severity;
-use crate::admin::{self, Admin, AdminError};
+use crate::admin::{self, Admin, TlsHandle};
 use crate::alert::Alerts;
+use crate::audit::Audit;
 use crate::bot::BotServices;
 use crate::bot::phase::{BotStatus, Phase};
 use crate::clock::Timestamp;
@@ -45,7 +48,8 @@ use crate::sandbox::Services;
 use crate::sentinel::Sentinel;
 use crate::store::Store;
 use crate::supervisor::{
-    BotBoard, ConnectorServices, Connectors, Control, LinkBoard, Loader, Supervisor, SupervisorParts,
+    BotBoard, ConnectorServices, Connectors, Control, ControlError, LinkBoard, Loader, ReloadReport, Supervisor,
+    SupervisorParts,
 };
 use crate::telemetry::Telemetry;
 use crate::timers::Timers;
@@ -74,6 +78,8 @@ pub struct Host {
     telling: Telling,
     looking: Looking,
     admin: Admin,
+    audit: Audit,
+    certificate: Option<TlsHandle>,
     control: Control,
     bots: Arc<BotBoard>,
     links: Arc<LinkBoard>,
@@ -107,7 +113,7 @@ impl Host {
         let Instruments { metrics, errors } = options.instruments.clone();
         let alerts = Arc::new(Alerts::new(Arc::clone(&metrics)));
         let config = Arc::new(config);
-        let Foundation { store, observations, opened, history, sandbox, archive, condemned } =
+        let Foundation { store, observations, opened, history, sandbox, archive, condemned, access, audit } =
             Foundation::lay(&config, &options).await?;
         // Before anything raises an alert, so that what was told before a restart is not told anew.
         let telling = Telling::begin(&config, &alerts, &metrics, observations, history).await;
@@ -116,6 +122,9 @@ impl Host {
             let details = vec![("file".to_owned(), aside.display().to_string())];
             alerts.raise_host("observations-set-aside", Severity::Warning, summary, details, Timestamp::now());
         }
+        audit.tell(&alerts);
+        let audit = audit.log;
+        let certificate = certificate(&config).await?;
         let telemetry = Telemetry::spawn(&config.telemetry, &metrics);
         let (in_force, config_now) = watch::channel(Arc::clone(&config));
         telling.take_up(&alerts, store.take_alerts()).await;
@@ -204,6 +213,9 @@ impl Host {
                 injector: injector.clone(),
                 control: control.clone(),
                 editor,
+                access: access.clone(),
+                audit: audit.clone(),
+                certificate: certificate.clone(),
                 logs: config.logs_dir(),
                 is_ready,
             },
@@ -214,7 +226,9 @@ impl Host {
         let live = Live {
             config: config_now.clone(),
             store: store.clone(),
-            token: admin.token(),
+            access,
+            audit: audit.health(),
+            alerts: Arc::clone(&alerts),
             notifier: telling.handle(),
             probes: looking.probes(),
         };
@@ -251,6 +265,8 @@ impl Host {
             telling,
             looking,
             admin,
+            audit,
+            certificate,
             control,
             bots,
             links,
@@ -302,6 +318,17 @@ impl Host {
     /// Returns the way to ask the supervisor for something.
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// Has the configuration, the bots' directory and the certificate looked at now, as by `POST /api/v1/reload`.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`].
+    pub async fn reload(&self) -> Result<ReloadReport, ControlError> {
+        let mut report = self.control.reload(false).await?;
+        report.steps.extend(admin::renew(self.certificate.as_ref(), &self.alerts).await);
+        Ok(report)
     }
 
     /// Returns the history of the metrics.
@@ -369,6 +396,8 @@ impl Host {
         // Joins the admin thread, which answers what it has begun.
         let admin = self.admin;
         let _ = tokio::task::spawn_blocking(move || admin.shutdown()).await;
+        // After the last who could change something.
+        self.audit.close().await;
         // Last, for whatever ended badly may have raised an alert.
         self.telling.end().await;
         self.store.close().await;
@@ -378,15 +407,6 @@ impl Host {
 
 fn undone(store: &Store) -> Drained {
     Drained { events: store.queue().len(), actions: store.outbox().total() }
-}
-
-async fn bind_admin(config: &Config, sources: admin::Sources) -> Result<Admin, AdminError> {
-    let admin = admin::AdminConfig {
-        socket: config.host.data_dir.join(ADMIN_SOCKET),
-        listen: config.admin.listen,
-        token: config.admin.token.clone(),
-    };
-    tokio::task::spawn_blocking(move || Admin::bind(admin, sources)).await.expect("binding does not panic")
 }
 
 async fn join(what: &str, task: JoinHandle<()>) {

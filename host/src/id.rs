@@ -101,6 +101,14 @@ name_type! {
     RuleName
 }
 name_type! {
+    /// An account's name: whom a password lets in at the admin side.
+    AccountName
+}
+name_type! {
+    /// The name of a token that lets in at the admin side.
+    TokenName
+}
+name_type! {
     /// The name of a probe: the key of its table.
     ProbeName
 }

@@ -136,7 +136,10 @@ fn a_missing_directory_of_bots_is_a_warning() {
 #[test]
 fn a_secret_that_others_may_read_is_a_warning() {
     use std::os::unix::fs::PermissionsExt;
-    let dir = directory(&[("config.toml", "[admin]\ntoken = { file = \"token\" }"), ("token", "hunter2\n")]);
+    let dir = directory(&[
+        ("config.toml", "[admin]\ntoken = { file = \"token\" }"),
+        ("token", "hunter2hunter2hunter2hunter2hunter2\n"),
+    ]);
     fs::set_permissions(dir.path().join("token"), fs::Permissions::from_mode(0o644)).unwrap();
     let output = host(dir.path(), &["check", "config.toml"]);
     assert_eq!(

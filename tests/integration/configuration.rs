@@ -18,8 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
+use bothost::access::Book;
 use bothost::admin::{Admin, AdminConfig, Observed, Sources};
 use bothost::alert::Alerts;
+use bothost::audit::Audit;
 use bothost::board::Board;
 use bothost::generation::{Archive, Editor, Pinned, Reloaded, Snapshot};
 use bothost::host::ADMIN_SOCKET;
@@ -90,11 +92,14 @@ impl Rig {
             store,
             control: Control::ended(),
             editor,
+            access: Book::absent(),
+            audit: Audit::absent(),
+            certificate: None,
             logs: None,
             is_ready: watch::channel(true).1,
         };
         let socket = data.join(ADMIN_SOCKET);
-        let admin = Admin::bind(AdminConfig { socket, listen: None, token: None }, sources).unwrap();
+        let admin = Admin::bind(AdminConfig { socket, listen: None, token: None, hosts: Vec::new() }, sources).unwrap();
         Self { dir, _admin: admin }
     }
 

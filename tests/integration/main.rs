@@ -20,6 +20,7 @@ mod drop_in;
 mod fairness;
 mod faults;
 mod history;
+mod letting_in;
 mod lifecycle;
 mod log_files;
 mod measured;

@@ -91,6 +91,70 @@ impl Scope {
     }
 }
 
+/// What somebody may do, and with what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct Power {
+    role: Role,
+    scope: Scope,
+}
+
+/// Why there is no such power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what belongs to a tenant is `viewer` or `operator`: an admin changes the configuration of the whole host")]
+pub struct PowerError;
+
+impl Power {
+    /// Returns a role over a tenant's things; none: over the whole host.
+    ///
+    /// # Errors
+    ///
+    /// [`PowerError`]: no tenant has an admin.
+    pub fn new(role: Role, tenant: Option<TenantName>) -> Result<Self, PowerError> {
+        match tenant {
+            Some(_) if role == Role::Admin => Err(PowerError),
+            tenant => Ok(Self { role, scope: tenant.map_or(Scope::Host, Scope::Tenant) }),
+        }
+    }
+
+    /// Returns what may be done.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns with what.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Returns whether it is that of an admin of the host.
+    pub fn runs_host(&self) -> bool {
+        self.role == Role::Admin && self.scope == Scope::Host
+    }
+}
+
+/// A [`Power`] as it is written.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    role: Role,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<TenantName>,
+}
+
+impl TryFrom<Written> for Power {
+    type Error = PowerError;
+
+    fn try_from(written: Written) -> Result<Self, PowerError> {
+        Self::new(written.role, written.tenant)
+    }
+}
+
+impl From<Power> for Written {
+    fn from(power: Power) -> Self {
+        Self { role: power.role, tenant: power.scope.tenant().cloned() }
+    }
+}
+
 /// By what somebody was let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -100,6 +164,17 @@ pub enum Way {
     Token,
     /// A session of a browser, which sends its cookie by itself: what changes something needs more than that.
     Session,
+}
+
+impl Way {
+    /// Returns the way's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Token => "token",
+            Self::Session => "session",
+        }
+    }
 }
 
 /// Somebody who was let in.
@@ -121,6 +196,11 @@ impl Caller {
         Self { name: "socket".into(), role: Role::Admin, scope: Scope::Host, way: Way::Socket }
     }
 
+    /// Returns who has a power under a name.
+    pub(super) fn with(power: &Power, name: Arc<str>, way: Way) -> Self {
+        Self { name, role: power.role, scope: power.scope.clone(), way }
+    }
+
     /// Returns whether he may do with the whole host what takes this role.
     pub fn runs_host(&self, role: Role) -> bool {
         self.role >= role && self.scope == Scope::Host
@@ -138,6 +218,18 @@ mod tests {
             assert_eq!(role.to_string().parse(), Ok(role));
         }
         assert_eq!("root".parse::<Role>(), Err(RoleError));
+    }
+
+    #[test]
+    fn no_tenant_has_an_admin_in_a_file_either() {
+        let tenant: TenantName = "acme".parse().unwrap();
+        assert_eq!(Power::new(Role::Admin, Some(tenant.clone())), Err(PowerError));
+        assert!(serde_json::from_str::<Power>(r#"{"role":"admin","tenant":"acme"}"#).is_err());
+        let power = Power::new(Role::Operator, Some(tenant)).unwrap();
+        let written = serde_json::to_string(&power).unwrap();
+        assert_eq!(written, r#"{"role":"operator","tenant":"acme"}"#);
+        assert_eq!(serde_json::from_str::<Power>(&written).unwrap(), power);
+        assert!(!power.runs_host() && Power::new(Role::Admin, None).unwrap().runs_host());
     }
 
     #[test]

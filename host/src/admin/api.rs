@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::ask::Ask;
 use super::endpoint::{Access, Answers, Endpoint};
@@ -18,8 +19,9 @@ use super::problem::{Answer, answer, json};
 use super::records::Records;
 use super::stream::Streams;
 use super::{
-    Sources, alerts, bots, buffers, configuration, connectors, degraded, errors, events, history, incidents, injection,
-    letters, logs, openapi, operate, probes, queue, router, sends, status, story,
+    Sources, accounts, alerts, audit, bots, buffers, configuration, connectors, degraded, errors, events, history,
+    incidents, injection, letters, logs, openapi, operate, probes, queue, router, sends, session, status, story,
+    tokens,
 };
 use crate::access::{Caller, Role, Scope};
 use crate::id::BotName;
@@ -35,6 +37,8 @@ pub(super) struct Api {
     pub(super) sources: Sources,
     pub(super) records: Records,
     pub(super) streams: Streams,
+    /// Requests that change something, which go on to their end though their client may leave.
+    pub(super) changes: TaskTracker,
     started: Instant,
     rendering: Mutex<Option<Rendering>>,
 }
@@ -75,6 +79,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     all.extend(history::endpoints());
     all.extend(logs::endpoints());
     all.extend(configuration::endpoints());
+    all.extend(session::endpoints());
+    all.extend(accounts::endpoints());
+    all.extend(tokens::endpoints());
+    all.extend(audit::endpoints());
     all
 }
 
@@ -100,11 +108,11 @@ fn health() -> Vec<Endpoint> {
 }
 
 impl Api {
-    /// `stopping` ends what would go on for ever.
-    pub(super) fn new(sources: Sources, stopping: CancellationToken) -> Self {
+    /// `stopping` ends what would go on for ever; `changes` knows when what was begun has ended.
+    pub(super) fn new(sources: Sources, stopping: CancellationToken, changes: TaskTracker) -> Self {
         let records = Records::new(sources.store.clone());
         let streams = Streams::new(stopping);
-        Self { sources, records, streams, started: Instant::now(), rendering: Mutex::new(None) }
+        Self { sources, records, streams, changes, started: Instant::now(), rendering: Mutex::new(None) }
     }
 
     /// Returns whether a bot is there and within a scope.

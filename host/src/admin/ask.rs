@@ -10,6 +10,7 @@ use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::api::Api;
+use super::auth::Visitor;
 use super::operate::no_bot;
 use super::problem::Problem;
 use super::query::Query;
@@ -21,6 +22,8 @@ use crate::id::BotName;
 pub(super) struct Ask {
     /// Who asks; none, where anybody may.
     pub(super) visitor: Option<Caller>,
+    /// What else is known of where it comes from.
+    pub(super) from: Visitor,
     /// The path as it came.
     pub(super) uri_path: String,
     /// What stands in the path for the parts in braces.

@@ -3,13 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, Uri};
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use http::{HeaderMap, HeaderName, Method, Uri};
 
+use super::cookie::{self, Transport};
 use super::problem::Problem;
-use crate::access::{Caller, Role, Scope, Way};
-use crate::secret::Secret;
+use crate::access::{Book, Caller, Denied, Key, Source};
+
+/// Says for whom a browser sends a request.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a request came in by.
 #[derive(Debug, Clone)]
@@ -17,74 +19,122 @@ pub(super) enum Door {
     /// The Unix socket: whoever can open it is the operator.
     Socket,
     /// A TCP listener.
-    Tcp {
-        /// Where it listens.
-        address: SocketAddr,
-        /// What lets in.
-        token: TokenHandle,
-    },
+    Tcp(TcpDoor),
+}
+
+/// A TCP listener, as its requests are judged by.
+#[derive(Debug, Clone)]
+pub(super) struct TcpDoor {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// By which names it is called; none: see [`TcpDoor::check_host`].
+    pub(super) hosts: Arc<[String]>,
+    pub(super) transport: Transport,
+    /// Who is let in.
+    pub(super) book: Book,
 }
 
 /// Who sent a request, as far as its head tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Visitor {
     /// Who it is; none: somebody.
     pub(super) caller: Option<Caller>,
     /// What somebody is told where not anybody may ask.
     pub(super) refusal: Problem,
+    /// What a session's pages send along with what changes something; none: it is no session.
+    pub(super) csrf: Option<Key>,
+    /// The session's id; none: it is no session.
+    pub(super) session: Option<Key>,
+    /// From where; none: by the socket.
+    pub(super) address: Option<IpAddr>,
+    pub(super) transport: Transport,
 }
 
-/// What lets in by TCP, and the way to change it while the admin side serves. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct TokenHandle(Arc<ArcSwapOption<Secret>>);
-
-impl TokenHandle {
-    /// Returns a handle on a token; none: only `/health` is open.
-    pub(super) fn new(token: Option<Secret>) -> Self {
-        let handle = Self::default();
-        handle.set(token);
-        handle
+impl Visitor {
+    /// Returns somebody of whom nothing else is known.
+    pub(super) fn of(caller: Option<Caller>, refusal: Problem) -> Self {
+        Self { caller, refusal, csrf: None, session: None, address: None, transport: Transport::Plain }
     }
 
-    /// Puts another token in force, for every request from now on, those on connections that are open already as well. None: only
-    /// `/health` is open.
-    pub fn set(&self, token: Option<Secret>) {
-        self.0.store(token.map(Arc::new));
+    /// Returns what is counted of where he comes from; none: by the socket.
+    pub(super) fn source(&self) -> Option<Source> {
+        self.address.map(Source::from)
     }
 }
 
 impl Door {
-    /// Says who sent a request, from its head alone.
+    /// Says who sent a request, from its head alone. `peer` is who is connected.
     ///
     /// # Errors
     ///
     /// Whoever it is, it is not served.
-    pub(super) fn receive(&self, uri: &Uri, headers: &HeaderMap) -> Result<Visitor, Problem> {
-        let Self::Tcp { address, token } = self else {
-            return Ok(Visitor { caller: Some(Caller::by_socket()), refusal: Problem::Unauthorized });
+    pub(super) fn receive(
+        &self,
+        peer: Option<IpAddr>,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Visitor, Problem> {
+        let Self::Tcp(door) = self else {
+            return Ok(Visitor::of(Some(Caller::by_socket()), Problem::Unauthorized));
         };
-        if address.ip().is_loopback() {
-            check_host(uri, headers)?;
-        }
+        door.check_host(uri, headers)?;
         check_origin(headers)?;
+        check_site(method, headers)?;
         if uri.query().is_some_and(has_token) {
             return Err(Problem::TokenInQuery);
         }
-        let token = token.0.load();
-        let refusal = if token.is_none() { Problem::TokenNotConfigured } else { Problem::Unauthorized };
-        let is_right = |token: &Secret| bearer(headers).is_some_and(|given| token.matches(given));
-        let by_token = || Caller { name: "token".into(), role: Role::Admin, scope: Scope::Host, way: Way::Token };
-        Ok(Visitor { caller: token.as_deref().is_some_and(is_right).then(by_token), refusal })
+        // A connection whose other end is not known any more is gone.
+        let address = peer.unwrap_or(door.address.ip());
+        Ok(door.identify(address, headers))
     }
 }
 
-/// Refuses what a page sends after its own name was made to resolve to this machine.
-fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    let mut given = headers.get_all(HOST).iter();
-    let (Some(host), None) = (given.next(), given.next()) else { return Err(Problem::WrongHost) };
-    let named = host.to_str().ok().and_then(|host| host.parse::<http::uri::Authority>().ok());
-    let is_local = named.is_some_and(|authority| is_local(authority.host())) && uri.host().is_none_or(is_local);
-    if is_local { Ok(()) } else { Err(Problem::WrongHost) }
+impl TcpDoor {
+    fn identify(&self, address: IpAddr, headers: &HeaderMap) -> Visitor {
+        // Where nothing lets in nobody guesses anything.
+        let is_open = self.book.lets_anybody_in();
+        let refusal = if is_open { Problem::Unauthorized } else { Problem::TokenNotConfigured };
+        let transport = self.transport;
+        let nobody = Visitor { address: Some(address), transport, ..Visitor::of(None, refusal) };
+        if !is_open {
+            return nobody;
+        }
+        if let Some(given) = bearer(headers) {
+            return match self.book.by_token(given, Some(address.into())) {
+                Ok(caller) => Visitor { caller: Some(caller), ..nobody },
+                Err(Denied::Later(wait)) => Visitor { refusal: Problem::TooManyAttempts(wait), ..nobody },
+                Err(Denied::Wrong) => nobody,
+            };
+        }
+        let session = headers.get_all(COOKIE).iter().find_map(|header| cookie::session_id(header, transport));
+        let Some(session) = session else { return nobody };
+        match self.book.by_session(session.expose().as_bytes()) {
+            Some(signed_in) => {
+                Visitor { caller: Some(signed_in.caller), csrf: Some(signed_in.csrf), session: Some(session), ..nobody }
+            }
+            None => nobody,
+        }
+    }
+
+    /// Refuses what a page sends after its own name was made to resolve to this machine.
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let is_local_only = self.address.ip().is_loopback();
+        if self.hosts.is_empty() && !is_local_only {
+            return Ok(());
+        }
+        let mut given = headers.get_all(HOST).iter();
+        let (Some(host), None) = (given.next(), given.next()) else { return Err(self.wrong_host()) };
+        let named = host.to_str().ok().and_then(|host| host.parse::<http::uri::Authority>().ok());
+        let is_own =
+            |host: &str| is_local_only && is_local(host) || self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
+        let is_good = named.is_some_and(|authority| is_own(authority.host())) && uri.host().is_none_or(is_own);
+        if is_good { Ok(()) } else { Err(self.wrong_host()) }
+    }
+
+    fn wrong_host(&self) -> Problem {
+        if self.hosts.is_empty() { Problem::WrongHost } else { Problem::UnknownHost }
+    }
 }
 
 fn is_local(host: &str) -> bool {
@@ -100,6 +150,15 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
     if is_own { Ok(()) } else { Err(Problem::WrongOrigin) }
 }
 
+/// Refuses what a page of another site sends, but for following a link to here, which the session's cookie does not come with.
+fn check_site(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    let said = |name: &str, value: &str| headers.get(name).is_some_and(|given| given.as_bytes() == value.as_bytes());
+    let is_followed =
+        *method == Method::GET && said("sec-fetch-mode", "navigate") && said("sec-fetch-dest", "document");
+    let is_foreign = said(SEC_FETCH_SITE.as_str(), "cross-site");
+    if is_foreign && !is_followed { Err(Problem::WrongOrigin) } else { Ok(()) }
+}
+
 fn has_token(query: &str) -> bool {
     query
         .split('&')
@@ -113,95 +172,4 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn door(address: &str, token: Option<&str>) -> Door {
-        Door::Tcp { address: address.parse().unwrap(), token: TokenHandle::new(token.map(Secret::new)) }
-    }
-
-    fn check(door: &Door, uri: &str, headers: &[(&'static str, &str)]) -> Result<(), Problem> {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(*name, value.parse().unwrap());
-        }
-        let visitor = door.receive(&uri.parse().unwrap(), &map)?;
-        // What a path says that not anybody may ask for.
-        if uri.ends_with("/health") || visitor.caller.is_some() { Ok(()) } else { Err(visitor.refusal) }
-    }
-
-    const LOCAL: (&str, &str) = ("host", "localhost:8080");
-
-    #[test]
-    fn a_loopback_listener_answers_to_local_names_only() {
-        let door = door("127.0.0.1:8080", None);
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.8.9.1", "[::1]:8080"] {
-            assert_eq!(check(&door, "/health", &[("host", host)]), Ok(()), "{host}");
-        }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "a@b:c"] {
-            assert_eq!(check(&door, "/health", &[("host", host)]), Err(Problem::WrongHost), "{host}");
-        }
-        assert_eq!(check(&door, "/health", &[]), Err(Problem::WrongHost));
-        assert_eq!(check(&door, "/health", &[LOCAL, ("host", "evil.example")]), Err(Problem::WrongHost));
-        assert_eq!(check(&door, "http://evil.example/health", &[LOCAL]), Err(Problem::WrongHost));
-    }
-
-    #[test]
-    fn a_public_listener_takes_any_name() {
-        let door = door("0.0.0.0:8080", Some("t"));
-        assert_eq!(check(&door, "/health", &[("host", "bots.example")]), Ok(()));
-    }
-
-    #[test]
-    fn a_page_of_another_origin_is_refused() {
-        let door = door("127.0.0.1:8080", None);
-        assert_eq!(check(&door, "/health", &[LOCAL, ("origin", "http://localhost:8080")]), Ok(()));
-        for origin in ["http://evil.example", "null", "http://localhost:9090"] {
-            assert_eq!(check(&door, "/health", &[LOCAL, ("origin", origin)]), Err(Problem::WrongOrigin), "{origin}");
-        }
-    }
-
-    #[test]
-    fn only_the_whole_token_in_its_header_lets_in() {
-        let door = door("127.0.0.1:8080", Some("secret"));
-        let given = |value: &str| check(&door, "/api/v1/bots", &[LOCAL, ("authorization", value)]);
-        assert_eq!(given("Bearer secret"), Ok(()));
-        assert_eq!(given("bearer secret"), Ok(()));
-        for bad in ["Bearer secre", "Bearer secrets", "Bearer ", "Bearer", "Basic secret", "secret"] {
-            assert_eq!(given(bad), Err(Problem::Unauthorized), "{bad}");
-        }
-        for query in ["token=secret", "a=b&Access_Token=secret", "token"] {
-            let uri = format!("/api/v1/bots?{query}");
-            let answer = check(&door, &uri, &[LOCAL, ("authorization", "Bearer secret")]);
-            assert_eq!(answer, Err(Problem::TokenInQuery), "{query}");
-        }
-    }
-
-    #[test]
-    fn another_token_counts_from_the_next_request_on_and_the_one_before_no_longer() {
-        let token = TokenHandle::new(Some(Secret::new("one")));
-        let door = Door::Tcp { address: "127.0.0.1:8080".parse().unwrap(), token: token.clone() };
-        let given = |value: &str| check(&door, "/api/v1/bots", &[LOCAL, ("authorization", value)]);
-        assert_eq!((given("Bearer one"), given("Bearer two")), (Ok(()), Err(Problem::Unauthorized)));
-        token.set(Some(Secret::new("two")));
-        assert_eq!((given("Bearer one"), given("Bearer two")), (Err(Problem::Unauthorized), Ok(())));
-        token.set(None);
-        assert_eq!(given("Bearer two"), Err(Problem::TokenNotConfigured));
-        assert_eq!(check(&door, "/health", &[LOCAL]), Ok(()));
-    }
-
-    #[test]
-    fn without_a_token_only_health_is_open() {
-        let door = door("127.0.0.1:8080", None);
-        assert_eq!(check(&door, "/health", &[LOCAL]), Ok(()));
-        for path in ["/metrics", "/api/v1/bots"] {
-            let answer = check(&door, path, &[LOCAL, ("authorization", "Bearer ")]);
-            assert_eq!(answer, Err(Problem::TokenNotConfigured), "{path}");
-        }
-    }
-
-    #[test]
-    fn the_socket_is_open() {
-        assert_eq!(check(&Door::Socket, "/metrics", &[("host", "anything")]), Ok(()));
-    }
-}
+mod tests;

@@ -9,22 +9,30 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts as _, RawPathParams};
 use axum::routing::{MethodFilter, MethodRouter};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes};
 
 use super::api::Api;
 use super::ask::Ask;
 use super::auth::Visitor;
+use super::chronicle::{self, Signed};
 use super::endpoint::{Access, BODY_BYTES_MAX, Endpoint, Reads};
 use super::operate::no_bot;
 use super::problem::{Answer, Problem, redirect};
 use super::query::Query;
-use crate::access::Caller;
+use crate::access::{Caller, Key, Way};
 
 /// How long a client may take over a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The header by which a session's page shows that it is one of this host's.
+const CSRF_HEADER: &str = "x-csrf-token";
+/// The field of a form that does the same.
+const CSRF_FIELD: &str = "csrf";
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Returns the router of all endpoints.
 ///
@@ -55,7 +63,7 @@ fn methods(api: &Arc<Api>, endpoints: Vec<Endpoint>) -> MethodRouter {
         let (api, endpoint) = (Arc::clone(api), Arc::new(endpoint));
         methods = methods.on(filter, move |request: Request<Body>| {
             let (api, endpoint) = (Arc::clone(&api), Arc::clone(&endpoint));
-            async move { serve(api, &endpoint, request).await }
+            async move { serve(api, endpoint, request).await }
         });
     }
     methods.fallback(move |request: Request<Body>| async move {
@@ -81,9 +89,9 @@ fn visitor<B>(request: &Request<B>) -> Option<Visitor> {
     request.extensions().get::<Visitor>().cloned()
 }
 
-async fn serve(api: Arc<Api>, endpoint: &Endpoint, request: Request<Body>) -> Answer {
+async fn serve(api: Arc<Api>, endpoint: Arc<Endpoint>, request: Request<Body>) -> Answer {
     let (head, body) = request.into_parts();
-    match try_serve(api, endpoint, head, body).await {
+    match try_serve(api, &endpoint, head, body).await {
         Ok(answer) => answer,
         // A person is shown where to sign in.
         Err(problem) if endpoint.is_page() && problem.is_unknown_caller() => {
@@ -93,11 +101,22 @@ async fn serve(api: Arc<Api>, endpoint: &Endpoint, request: Request<Body>) -> An
     }
 }
 
-async fn try_serve(api: Arc<Api>, endpoint: &Endpoint, mut head: Parts, body: Body) -> Result<Answer, Problem> {
+async fn try_serve(api: Arc<Api>, endpoint: &Arc<Endpoint>, mut head: Parts, body: Body) -> Result<Answer, Problem> {
     // Without one nobody has looked at the request's head.
-    let Visitor { caller, refusal } = head.extensions.get::<Visitor>().cloned().ok_or(Problem::Unauthorized)?;
+    let from = head.extensions.get::<Visitor>().cloned().ok_or(Problem::Unauthorized)?;
+    let signed = Signed::of(&from, &head, endpoint);
     let path = parts_of_path(&mut head).await?;
-    admit(&api, endpoint.access, caller.as_ref(), refusal, &path)?;
+    if let Err(problem) = admit(&api, endpoint.access, from.caller.as_ref(), from.refusal.clone(), &path) {
+        chronicle::refused(&api, endpoint, signed, &problem).await;
+        return Err(problem);
+    }
+    // Nobody but a browser sends what another one's page wrote; programs were never asked to say what they send.
+    let is_program = from.caller.as_ref().is_some_and(|caller| caller.way != Way::Session);
+    if let Reads::Whole { media_type: JSON, is_required, .. } = endpoint.reads
+        && !is_program
+    {
+        check_media_type(&head.headers, is_required)?;
+    }
     let query = match endpoint.parameters {
         Some(known) => Query::parse(head.uri.query(), known)?,
         None => Query::default(),
@@ -109,8 +128,46 @@ async fn try_serve(api: Arc<Api>, endpoint: &Endpoint, mut head: Parts, body: Bo
         // One of unknown length is not read either: the connection ends after the answer.
         Reads::Nothing => (Bytes::new(), None),
     };
+    if let Some(csrf) = from.csrf.as_ref().filter(|_| endpoint.is_change())
+        && !bears(csrf, &head.headers, &body)
+    {
+        chronicle::refused(&api, endpoint, signed, &Problem::WrongCsrf).await;
+        return Err(Problem::WrongCsrf);
+    }
     let (uri_path, headers) = (head.uri.path().to_owned(), head.headers);
-    endpoint.serve(api, Ask { visitor: caller, uri_path, path, query, headers, body, stream }).await
+    let visitor = from.caller.clone();
+    let ask = Ask { visitor, from, uri_path, path, query, headers, body, stream };
+    if endpoint.is_change() {
+        chronicle::change(api, Arc::clone(endpoint), ask, signed).await
+    } else {
+        endpoint.serve(api, ask).await
+    }
+}
+
+/// Refuses a body that is not said to be JSON: a page of another origin can send no other without asking before.
+fn check_media_type(headers: &HeaderMap, is_required: bool) -> Result<(), Problem> {
+    let has_none =
+        headers.get(CONTENT_LENGTH).is_none_or(|len| len == "0") && !headers.contains_key("transfer-encoding");
+    if has_none && !is_required || is_of_type(headers, JSON) { Ok(()) } else { Err(Problem::WrongMediaType(JSON)) }
+}
+
+fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let given = headers.get(CONTENT_TYPE).and_then(|given| given.to_str().ok());
+    given.and_then(|given| given.split(';').next()).is_some_and(|given| given.trim().eq_ignore_ascii_case(wanted))
+}
+
+/// Returns whether a session's request bears what only pages of this host know.
+fn bears(csrf: &Key, headers: &HeaderMap, body: &[u8]) -> bool {
+    match headers.get(CSRF_HEADER) {
+        Some(given) => csrf.matches(given.as_bytes()),
+        None if is_of_type(headers, FORM) => {
+            // A key has no character that a form would encode.
+            let fields = body.split(|byte| *byte == b'&');
+            let mut values = fields.filter_map(|field| field.strip_prefix(CSRF_FIELD.as_bytes())?.strip_prefix(b"="));
+            values.next().is_some_and(|given| csrf.matches(given))
+        }
+        None => false,
+    }
 }
 
 async fn parts_of_path(head: &mut Parts) -> Result<Vec<(String, String)>, Problem> {

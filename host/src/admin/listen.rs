@@ -11,7 +11,7 @@ use rustix::fs::Mode;
 use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
 use super::AdminError;
-use crate::secret::Secret;
+use crate::access::Book;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
@@ -64,8 +64,8 @@ pub(super) fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), Adm
 /// # Errors
 ///
 /// See [`AdminError`].
-pub(super) async fn bind_tcp(address: SocketAddr, token: Option<&Secret>) -> Result<TcpListener, AdminError> {
-    if !address.ip().is_loopback() && token.is_none() {
+pub(super) async fn bind_tcp(address: SocketAddr, book: &Book) -> Result<TcpListener, AdminError> {
+    if !address.ip().is_loopback() && !book.has_admin() {
         return Err(AdminError::OpenToAll { address });
     }
     TcpListener::bind(address).await.map_err(|source| AdminError::Tcp { address, source })

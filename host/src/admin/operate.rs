@@ -77,5 +77,9 @@ pub(super) async fn bot(api: &Api, bot: BotName, verb: BotVerb) -> Result<BotVie
 pub(super) async fn reload(api: &Api, ask: &Ask) -> Result<ReloadReport, Problem> {
     let dry_run = ask.query.flag("dry_run")?;
     tracing::info!(dry_run, "the operator asks for a reload");
-    Ok(api.sources.control.reload(dry_run).await?)
+    let mut report = api.sources.control.reload(dry_run).await?;
+    if !dry_run {
+        report.steps.extend(super::renew(api.sources.certificate.as_ref(), &api.sources.alerts).await);
+    }
+    Ok(report)
 }

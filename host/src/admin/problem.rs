@@ -1,9 +1,12 @@
 //! Refusals as RFC 9457 problems, and the shape that every answer has.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
@@ -44,6 +47,16 @@ pub(super) enum Problem {
     Unauthorized,
     /// The token came in the query, where logs and histories keep it.
     TokenInQuery,
+    /// Too many attempts failed; after this time another may be made.
+    TooManyAttempts(Duration),
+    /// A session's request does not bear what its pages know.
+    WrongCsrf,
+    /// The body is of another type than the path takes.
+    WrongMediaType(&'static str),
+    /// What was shown to sign in lets nobody in.
+    WrongPassword,
+    /// The request names a host that the listener is not called.
+    UnknownHost,
     /// The request names a host that a loopback listener is not.
     WrongHost,
     /// A page of another origin sent the request.
@@ -66,7 +79,8 @@ pub struct ProblemView {
 }
 
 impl Problem {
-    fn status(&self) -> StatusCode {
+    /// Returns the status that says so.
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound | Self::Absent(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
@@ -79,8 +93,11 @@ impl Problem {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TokenNotConfigured | Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::BadRequest(_) | Self::TokenInQuery => StatusCode::BAD_REQUEST,
-            Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::WrongOrigin | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::WrongHost | Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::WrongMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::WrongPassword => StatusCode::UNAUTHORIZED,
+            Self::WrongOrigin | Self::WrongCsrf | Self::Forbidden(_) => StatusCode::FORBIDDEN,
         }
     }
 
@@ -93,6 +110,15 @@ impl Problem {
             | Self::PreconditionFailed(detail)
             | Self::Forbidden(detail)
             | Self::Unavailable(detail) => return Cow::Owned(detail.clone()),
+            Self::TooManyAttempts(wait) => {
+                return Cow::Owned(format!("too many attempts failed: try again in {} s", seconds(*wait)));
+            }
+            Self::WrongMediaType(wanted) => return Cow::Owned(format!("send `Content-Type: {wanted}`")),
+            Self::WrongCsrf => {
+                "a session's request must bear `X-CSRF-Token`, or the form's field `csrf`, of its session"
+            }
+            Self::WrongPassword => "this name and password, or this token, let nobody in",
+            Self::UnknownHost => "the header `Host` must name one of `[admin] hosts`",
             Self::PreconditionRequired => {
                 "send the `ETag` of the configuration that you have seen as `If-Match`, or `If-Match: *` to overwrite any"
             }
@@ -103,9 +129,11 @@ impl Problem {
             Self::BodyTooLarge => "the request's body is longer than this path takes",
             Self::TooSlow => "the request's body took too long",
             Self::TokenNotConfigured => {
-                "only /health is open here: set `[admin] token` in the configuration, or use the admin socket"
+                "only /health is open here: set `[admin] token` in the configuration, add an account with `host accounts add`, or use the admin socket"
             }
-            Self::Unauthorized => "send `Authorization: Bearer TOKEN` with the value of `[admin] token`",
+            Self::Unauthorized => {
+                "send `Authorization: Bearer TOKEN` with the value of `[admin] token` or a token of `host tokens`, or sign in"
+            }
             Self::TokenInQuery => "a token in an address ends up in logs: send `Authorization: Bearer TOKEN` instead",
             Self::WrongHost => "the header `Host` must name localhost or a loopback address",
             Self::WrongOrigin => "pages of other origins may not call this",
@@ -138,10 +166,18 @@ impl Problem {
             Self::TokenNotConfigured | Self::Unauthorized => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bothost\""));
             }
+            Self::TooManyAttempts(wait) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
+            }
             _ => {}
         }
         answer
     }
+}
+
+/// Returns whole seconds, so that who waits them has waited long enough.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
 }
 
 /// Returns an answer of JSON.

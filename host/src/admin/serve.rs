@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::auth::Door;
+use super::auth::{Door, TcpDoor};
+use super::cookie::Transport;
 use super::problem::Answer;
 use super::stream::Taken;
+use super::tls::TlsHandle;
 
 /// Connections that one listener serves at a time; further ones wait to be accepted. Each listener has its own, so that
 /// nobody who comes by TCP keeps the operator from the socket.
@@ -33,12 +36,15 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// How long accepting rests after it failed, for want of descriptors most likely.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long a client may take until both speak TLS. It has its place meanwhile.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A bound listener of either kind.
 #[derive(Debug)]
 pub(super) enum Listener {
     Unix(UnixListener),
-    Tcp(TcpListener),
+    /// With what it shows; none: it speaks in clear.
+    Tcp(TcpListener, Option<TlsHandle>),
 }
 
 /// How long connections last.
@@ -108,8 +114,13 @@ impl Server {
                 accepted = listener.accept(&places) => accepted,
             };
             match accepted {
-                Ok((Stream::Unix(stream), place)) => self.spawn(stream, door.clone(), place),
-                Ok((Stream::Tcp(stream), place)) => self.spawn(stream, door.clone(), place),
+                Ok((stream, place)) => {
+                    let (server, door) = (self.clone(), door.clone());
+                    self.connections.spawn(async move {
+                        server.greet(stream, &door).await;
+                        drop(place);
+                    });
+                }
                 Err(error) => {
                     warn!(%error, "admin connection not accepted");
                     tokio::time::sleep(ACCEPT_REST).await;
@@ -118,22 +129,26 @@ impl Server {
         }
     }
 
-    fn spawn<S>(&self, stream: S, door: Door, place: OwnedSemaphorePermit)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let server = self.clone();
-        self.connections.spawn(async move {
-            server.serve(stream, &door).await;
-            drop(place);
-        });
+    /// Serves a connection, over TLS where the listener speaks it.
+    async fn greet(&self, stream: Stream, door: &Door) {
+        match stream {
+            Stream::Unix(stream) => self.serve(stream, None, door).await,
+            Stream::Tcp(stream, peer, None) => self.serve(stream, Some(peer), door).await,
+            Stream::Tcp(stream, peer, Some(certificate)) => {
+                let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, certificate.acceptor().accept(stream));
+                // Whoever speaks something else, or nothing, is let go; how a handshake failed is the client's affair.
+                if let Some(Ok(Ok(stream))) = self.cancel.run_until_cancelled(shaken).await {
+                    self.serve(stream, Some(peer), door).await;
+                }
+            }
+        }
     }
 
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, door: &Door) {
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: Option<IpAddr>, door: &Door) {
         let (say_work, work) = watch::channel(Work::Nothing);
         let service = service_fn(async |request| {
             say_work.send_replace(Work::Answering);
-            let mut answer = answer(&self.router, door, request).await;
+            let mut answer = answer(&self.router, door, peer, request).await;
             let taken = answer.extensions_mut().remove::<Taken>();
             say_work.send_replace(taken.map_or(Work::Nothing, |Taken(taken)| Work::Following(taken)));
             Ok::<_, Infallible>(answer)
@@ -164,20 +179,24 @@ impl Server {
     }
 }
 
-async fn answer(router: &Router, door: &Door, mut request: Request<Incoming>) -> Answer {
-    match door.receive(request.uri(), request.headers()) {
+async fn answer(router: &Router, door: &Door, peer: Option<IpAddr>, mut request: Request<Incoming>) -> Answer {
+    let received = door.receive(peer, request.method(), request.uri(), request.headers());
+    let mut answer = match received {
         Err(problem) => problem.into_answer(),
         Ok(visitor) => {
             request.extensions_mut().insert(visitor);
             let served = TowerToHyperService::new(router.clone()).call(request.map(Body::new)).await;
             served.unwrap_or_else(|never| match never {})
         }
-    }
+    };
+    let transport = if let Door::Tcp(TcpDoor { transport, .. }) = door { *transport } else { Transport::Plain };
+    transport.secure(answer.headers_mut());
+    answer
 }
 
 enum Stream {
     Unix(tokio::net::UnixStream),
-    Tcp(tokio::net::TcpStream),
+    Tcp(tokio::net::TcpStream, IpAddr, Option<TlsHandle>),
 }
 
 impl Listener {
@@ -186,7 +205,10 @@ impl Listener {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
         let stream = match self {
             Self::Unix(listener) => Stream::Unix(listener.accept().await?.0),
-            Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
+            Self::Tcp(listener, certificate) => {
+                let (stream, peer) = listener.accept().await?;
+                Stream::Tcp(stream, peer.ip(), certificate.clone())
+            }
         };
         Ok((stream, place))
     }
@@ -226,11 +248,19 @@ mod tests {
             store,
             editor: crate::admin::editor(archive, dir.join("config.toml"), control.clone()),
             control,
+            access: crate::access::Book::absent(),
+            audit: crate::audit::Audit::absent(),
+            certificate: None,
             logs: Some(dir.join("logs")),
             is_ready: watch::channel(true).1,
         };
         let (connections, cancel) = (TaskTracker::new(), CancellationToken::new());
-        Server { router: crate::admin::router(sources, cancel.clone()), connections, cancel, patience: PATIENCE }
+        Server {
+            router: crate::admin::router(sources, cancel.clone(), connections.clone()),
+            connections,
+            cancel,
+            patience: PATIENCE,
+        }
     }
 
     #[tokio::test]
@@ -246,7 +276,7 @@ mod tests {
         client.write_all(b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         let read = client.read_to_string(&mut answer);
-        let served = async { tokio::join!(server.serve(stream, &Door::Socket), read) };
+        let served = async { tokio::join!(server.serve(stream, None, &Door::Socket), read) };
         tokio::select! {
             (_, read) = served => drop(read.unwrap()),
             () = supervisor => panic!("it ended first"),
@@ -261,7 +291,7 @@ mod tests {
         let (mut client, stream) = tokio::io::duplex(64);
         // Asks, and never reads the answer.
         client.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        server.serve(stream, &Door::Socket).await;
+        server.serve(stream, None, &Door::Socket).await;
         drop(client);
     }
 
@@ -289,14 +319,14 @@ mod tests {
             }
             server.cancel.cancel();
         };
-        tokio::join!(server.serve(stream, &Door::Socket), reads);
+        tokio::join!(server.serve(stream, None, &Door::Socket), reads);
 
         let impatient = Patience { stuck: Duration::from_millis(10), ..PATIENCE };
         let server = Server { cancel: CancellationToken::new(), patience: impatient, ..server };
         let (mut client, stream) = tokio::io::duplex(64);
         client.write_all(&request[..]).await.unwrap();
         // Returns although the client is there and reads nothing.
-        server.serve(stream, &Door::Socket).await;
+        server.serve(stream, None, &Door::Socket).await;
         drop(client);
     }
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use bothost::admin::TlsHandle;
+use bothost::clock::Timestamp;
 use bothost::config::Config;
 use bothost::supervisor::{Finding, checkup};
 
@@ -21,6 +23,11 @@ impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
         warn(&config.warnings);
+        warn(&config.admin.advice());
+        if let Some(files) = &config.admin.tls {
+            let certificate = TlsHandle::load(files.clone()).map_err(Failure::Certificate)?;
+            warn(&certificate.warnings(Timestamp::now()));
+        }
         let dir = &config.host.bots_dir;
         if !dir.exists() {
             complain(format_args!("{}: there is no such directory; `host run` creates it (warning)", dir.display()));

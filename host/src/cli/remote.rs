@@ -63,6 +63,11 @@ pub(super) struct Way {
 }
 
 impl Remote {
+    /// Returns the configuration of the host that is asked, where it is one of this machine.
+    pub(super) fn path(&self) -> &std::path::Path {
+        self.way.config.as_deref().unwrap_or(std::path::Path::new(CONFIG_DEFAULT))
+    }
+
     /// Finds the host. Whether it runs shows when it is asked.
     pub(super) fn find(&self) -> Result<Session, Failure> {
         self.way.find()
@@ -185,6 +190,10 @@ impl Session {
 
     pub(super) fn edit(&self, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         self.runtime.block_on(self.client.edit(path, body))
+    }
+
+    pub(super) fn patch(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.runtime.block_on(self.client.send(http::Method::PATCH, path, Some(body)))
     }
 
     pub(super) fn delete(&self, path: &str) -> Result<Value, ClientError> {

@@ -112,7 +112,7 @@ async fn serve(
 async fn reload(host: &Host) {
     tracing::info!("SIGHUP: looking at the configuration and the bots' directory");
     systemd::reloading();
-    match host.control().reload(false).await {
+    match host.reload().await {
         Ok(report) => tracing::info!(generation = report.generation, rejected = report.rejected, "reloaded"),
         Err(error) => tracing::error!(%error, "not reloaded"),
     }

@@ -163,11 +163,15 @@ impl Kept {
     }
 
     fn admin(&mut self, now: &AdminConfig, next: AdminConfig) -> AdminConfig {
-        let AdminConfig { listen, token } = next;
+        let AdminConfig { listen, token, hosts, tls } = next;
         let listen = self.keep("[admin] listen", &now.listen, listen, |address| {
             address.map_or_else(not_set, |address| format!("\"{address}\""))
         });
-        AdminConfig { listen, token }
+        let hosts = self.keep("[admin] hosts", &now.hosts, hosts, |hosts| format!("{hosts:?}"));
+        let tls = self.keep("[admin] tls", &now.tls, tls, |tls| {
+            tls.as_ref().map_or_else(not_set, |tls| format!("{} and {}", path(&tls.cert), path(&tls.key)))
+        });
+        AdminConfig { listen, token, hosts, tls }
     }
 
     /// Keeps what is now, and notes what will be where that is something else.

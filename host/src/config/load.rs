@@ -107,6 +107,11 @@ impl Config {
         alerts.channels.values_mut().for_each(|channel| channel.resolve_paths(document.directory()));
         let mut logs = root.logs;
         logs.dir = logs.dir.map(|dir| document.directory().join(dir));
+        let mut admin = root.admin;
+        if let Some(tls) = &mut admin.tls {
+            tls.cert = document.directory().join(&tls.cert);
+            tls.key = document.directory().join(&tls.key);
+        }
         let config = Self {
             path: path.to_owned(),
             text: text.into(),
@@ -122,7 +127,7 @@ impl Config {
             alerts,
             vitals: root.vitals,
             telemetry: root.telemetry,
-            admin: root.admin,
+            admin,
             warnings: document.warnings(),
         };
         Claims::of(&config)?;

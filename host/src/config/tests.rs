@@ -80,7 +80,7 @@ fn an_empty_file_is_the_documented_defaults() {
     assert_eq!(config.logs, LogsConfig::default());
     assert_eq!((config.logs.level.as_str(), config.logs.stderr), ("info", StderrFormat::Text));
     assert_eq!(config.logs_dir(), Some("etc/data/logs".into()));
-    assert_eq!(config.admin, AdminConfig { listen: None, token: None });
+    assert_eq!(config.admin, AdminConfig::default());
     assert_eq!(config.supervision, Supervision::default());
     assert_eq!(config.rollout, RolloutPolicy::default());
     let sections = "[host]\n[limits]\n[supervisor]\n[supervisor.breaker]\n[rollout]\n[queue]\n[outbox]\n[connectors]\n[bots]\n\
@@ -309,7 +309,10 @@ fn a_misspelt_name_is_told_with_the_nearest() {
         &["2:1: unknown key `memroy` in [bots.a.limits], did you mean `memory`?"],
     );
     check("queue.max_atempts = 1", &["1:7: unknown key `max_atempts` in [queue], did you mean `max_attempts`?"]);
-    check("[admin]\nport = 1", &["2:1: unknown key `port` in [admin]; there are `listen`, `token`"]);
+    check(
+        "[admin]\nport = 1",
+        &["2:1: unknown key `port` in [admin]; there are `listen`, `token`, `hosts`, `tls`, `hosts`, `tls`"],
+    );
     check(
         "[colours]",
         &[

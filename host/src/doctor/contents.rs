@@ -1,6 +1,7 @@
 //! Whether what is stored is still what was written.
 
 use super::{Finding, Patient};
+use crate::audit::{self, VerifyError};
 use crate::generation;
 use crate::sandbox::examine_cache;
 use crate::store;
@@ -134,7 +135,17 @@ pub(super) fn generations(patient: &Patient) -> Vec<Finding> {
     findings
 }
 
-/// The chain of the audit log. There is no such log yet.
-pub(super) fn audit(_: &Patient) -> Vec<Finding> {
-    Vec::new()
+pub(super) fn audit(patient: &Patient) -> Vec<Finding> {
+    const SUBJECT: &str = "audit log";
+    vec![match audit::verify(patient.data_dir()) {
+        Ok(found) => Finding::ok(SUBJECT, format!("{} records, each the successor of the one before", found.records)),
+        Err(error @ VerifyError::Disk { .. }) => {
+            Finding::problem(SUBJECT, error.to_string(), "run this as the user that runs the host")
+        }
+        Err(error) => Finding::problem(
+            SUBJECT,
+            error.to_string(),
+            "somebody or something changed it from outside: keep a copy of the directory, and find out who",
+        ),
+    }]
 }

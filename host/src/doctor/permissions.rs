@@ -13,7 +13,7 @@ const SUBJECT: &str = "permissions";
 /// Modes that let others of the group or the machine write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Files in the data directory that only the host's user may open, beside the databases.
-const OWN_FILES: [&str; 5] = ["admin.sock", "access.json", "bothost.db", "observations.db", "audit.log"];
+const OWN_FILES: [&str; 5] = ["admin.sock", "access.json", "bothost.db", "observations.db", "audit"];
 
 pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let data_dir = patient.data_dir();

@@ -11,11 +11,12 @@ use arc_swap::ArcSwapOption;
 
 use super::intent::{Intent, Pending};
 use super::shelf::{self, Stored};
-use super::{Generation, GenerationError, Snapshot, Summary, sealed};
+use super::{Generation, GenerationError, Snapshot, Summary};
 use crate::clock::Timestamp;
 use crate::config::COMPONENT_BYTES_MAX;
 use crate::failpoint::{Failpoint, reach};
 use crate::id::ContentHash;
+use crate::sealed;
 use crate::store::{BlobDirectory, BlobId};
 use crate::watcher::{ComponentFile, read_component};
 

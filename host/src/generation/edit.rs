@@ -16,10 +16,11 @@ use super::intent::Intent;
 use super::keys::{self, KeyError};
 use super::plan::{Files, key_edit, restored};
 use super::redact::UnknownSecret;
-use super::{Archive, Difference, Generation, GenerationError, sealed};
+use super::{Archive, Difference, Generation, GenerationError};
 use crate::bot::manifest::ComponentName;
 use crate::config::ConfigError;
 use crate::id::{BotName, ContentHash};
+use crate::sealed;
 
 /// Longest name of who edits, in characters.
 const AUTHOR_CHARS_MAX: usize = 64;

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{GenerationError, Snapshot, sealed};
+use super::{GenerationError, Snapshot};
 use crate::bot::manifest::ComponentName;
 use crate::config::COMPONENT_BYTES_MAX;
 use crate::failpoint::{Failpoint, reach};
 use crate::id::{BotName, ContentHash};
+use crate::sealed;
 use crate::store::{BlobDirectory, StoreError};
 
 /// What an edit writes, and where. `None` in a map stands for a file that is removed.

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::intent::{Intent, Pending};
-use super::sealed::{self, SealError};
+
 use super::{Generation, GenerationError, Pinned, Snapshot};
 use crate::clock::Timestamp;
 use crate::id::BotName;
+use crate::sealed::{self, SealError};
 
 /// Where an edit is written down that is not yet over.
 pub(super) const INTENT: &str = "edit.json";

@@ -2,10 +2,16 @@
 //! held against components.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{HostError, HostOptions};
+use crate::access::Book;
+use crate::action::Severity;
+use crate::alert::Alerts;
+use crate::audit::Audit;
 use crate::bot::CondemnedList;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::generation::Archive;
 use crate::history::History;
@@ -27,6 +33,41 @@ pub(super) struct Foundation {
     pub(super) sandbox: Sandbox,
     pub(super) archive: Archive,
     pub(super) condemned: Arc<CondemnedList>,
+    pub(super) access: Book,
+    pub(super) audit: Audited,
+}
+
+/// The audit log, and how it was found.
+pub(super) struct Audited {
+    pub(super) log: Audit,
+    findings: Vec<String>,
+}
+
+impl Audited {
+    /// Opens it. Where it cannot be opened the host goes on, and nothing can be changed by the admin side.
+    fn open(data_dir: &Path) -> Self {
+        match Audit::open(data_dir) {
+            Ok((log, findings)) => Self { log, findings },
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the audit log cannot be opened");
+                let finding = format!("it cannot be opened, and nothing can be changed by the admin side: {error}");
+                Self { log: Audit::failed(error), findings: vec![finding] }
+            }
+        }
+    }
+
+    /// Says what was found that is no trace of a crash.
+    pub(super) fn tell(&self, alerts: &Alerts) {
+        if self.findings.is_empty() {
+            return;
+        }
+        for finding in &self.findings {
+            tracing::error!(finding, "the audit log is not as it was left");
+        }
+        let summary = "the audit log is not as it was left: somebody may have tampered with it";
+        let details = vec![("found".to_owned(), self.findings.join("; "))];
+        alerts.raise_host("audit-log-found", Severity::Critical, summary, details, Timestamp::now());
+    }
 }
 
 impl Foundation {
@@ -47,14 +88,16 @@ impl Foundation {
                 instances: config.host.instances.map(NonZeroU32::get),
             })?;
             let archive = Archive::open(data_dir, store.blobs().clone(), GENERATIONS_KEPT)?;
-            Ok::<_, HostError>((store, observations, opened, sandbox, archive))
+            // After the store, which has the data directory to itself.
+            let (access, audit) = (Book::open(data_dir)?, Audited::open(data_dir));
+            Ok::<_, HostError>((store, observations, opened, sandbox, archive, access, audit))
         };
         let opened = tokio::task::spawn_blocking(open).await;
-        let (store, observations, opened, sandbox, archive) = opened.expect("opening does not panic")?;
+        let (store, observations, opened, sandbox, archive, access, audit) = opened.expect("opening does not panic")?;
         archive.finish_edit().await?;
         let condemned = Arc::new(CondemnedList::load(store.clone()).await?);
         let history = History::new(observations.clone());
-        Ok(Self { store, observations, opened, history, sandbox, archive, condemned })
+        Ok(Self { store, observations, opened, history, sandbox, archive, condemned, access, audit })
     }
 }
 

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::TokenHandle;
+use crate::access::Book;
+use crate::action::Severity;
+use crate::alert::Alerts;
 use crate::alert::notifier::NotifierHandle;
+use crate::audit::Health;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::store::Store;
 use crate::vitals::Probes;
@@ -18,8 +22,12 @@ pub(super) struct Live {
     pub(super) config: watch::Receiver<Arc<Config>>,
     /// Whose queue has bounds.
     pub(super) store: Store,
-    /// What lets in.
-    pub(super) token: TokenHandle,
+    /// Who is let in.
+    pub(super) access: Book,
+    /// How the audit log is.
+    pub(super) audit: watch::Receiver<Health>,
+    /// Where to say so.
+    pub(super) alerts: Arc<Alerts>,
     /// Whom to tell of alerts.
     pub(super) notifier: NotifierHandle,
     /// What to probe.
@@ -29,13 +37,34 @@ pub(super) struct Live {
 impl Live {
     /// Runs until it is cancelled.
     pub(super) async fn run(mut self, cancel: CancellationToken) {
-        // Cancel safe: a watch.
-        while let Some(Ok(())) = cancel.run_until_cancelled(self.config.changed()).await {
-            let config = Arc::clone(&self.config.borrow_and_update());
-            self.store.queue().set_bounds(config.queue.bounds());
-            self.token.set(config.admin.token.clone());
-            self.notifier.replace(config.alerts.channels.clone());
-            self.probes.replace(config.vitals.probes.clone());
+        loop {
+            // Cancel safe: watches.
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                Ok(()) = self.config.changed() => self.follow(),
+                Ok(()) = self.audit.changed() => self.tell(),
+                else => return,
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        let config = Arc::clone(&self.config.borrow_and_update());
+        self.store.queue().set_bounds(config.queue.bounds());
+        self.access.configure(config.admin.token.as_ref());
+        self.notifier.replace(config.alerts.channels.clone());
+        self.probes.replace(config.vitals.probes.clone());
+    }
+
+    fn tell(&mut self) {
+        const KEY: &str = "audit-log";
+        match self.audit.borrow_and_update().clone() {
+            Health::Well => self.alerts.resolve_host(KEY, Timestamp::now()),
+            Health::Unwell { reason, lost } => {
+                let summary = "the audit log cannot be written: nothing may be changed by the admin side until it can";
+                let details = vec![("reason".to_owned(), reason), ("records lost".to_owned(), lost.to_string())];
+                self.alerts.raise_host(KEY, Severity::Critical, summary, details, Timestamp::now());
+            }
         }
     }
 }

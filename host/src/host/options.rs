@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::access::AccessError;
 use crate::admin::AdminError;
 use crate::connector::ConnectorConfig;
 use crate::egress::AddressGuard;
@@ -52,6 +53,9 @@ pub enum HostError {
     /// The generations of the configuration cannot be opened.
     #[error("cannot open the generations of the configuration")]
     Generation(#[from] GenerationError),
+    /// The accounts and tokens cannot be read.
+    #[error("cannot read who may be let in")]
+    Access(#[from] AccessError),
     /// The sandbox cannot be opened.
     #[error("cannot open the sandbox")]
     Sandbox(#[from] SandboxError),

@@ -7,6 +7,7 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::access::{Role, Scope, Way};
@@ -93,6 +94,9 @@ fn sources(dir: &std::path::Path) -> Sources {
         store,
         editor: crate::admin::editor(archive, dir.join("config.toml"), control.clone()),
         control,
+        access: crate::access::Book::absent(),
+        audit: crate::audit::Audit::absent(),
+        certificate: None,
         logs: Some(dir.join("logs")),
         is_ready: watch::channel(true).1,
     };
@@ -111,7 +115,7 @@ async fn gets_in(router: &Router, endpoint: &Endpoint, caller: Option<Caller>) -
     });
     let path = path.collect::<Vec<_>>().join("/");
     let mut request = Request::builder().method(endpoint.method.clone()).uri(&path).body(Body::empty()).unwrap();
-    request.extensions_mut().insert(Visitor { caller, refusal: Problem::Unauthorized });
+    request.extensions_mut().insert(Visitor::of(caller, Problem::Unauthorized));
     let answer = TowerToHyperService::new(router.clone()).call(request).await.unwrap();
     let is_page = endpoint.is_page();
     let status = answer.status();
@@ -128,7 +132,7 @@ async fn gets_in(router: &Router, endpoint: &Endpoint, caller: Option<Caller>) -
 #[tokio::test]
 async fn f096_every_endpoint_lets_in_those_the_table_names_and_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
-    let router = crate::admin::router(sources(dir.path()), CancellationToken::new());
+    let router = crate::admin::router(sources(dir.path()), CancellationToken::new(), TaskTracker::new());
     let mut table = table();
     let mut wrong = Vec::new();
     let endpoints = api::endpoints();
@@ -152,14 +156,14 @@ async fn f096_every_endpoint_lets_in_those_the_table_names_and_nobody_else() {
 #[tokio::test]
 async fn f096_no_spelling_of_a_path_leads_past_the_gate() {
     let dir = tempfile::tempdir().unwrap();
-    let router = crate::admin::router(sources(dir.path()), CancellationToken::new());
+    let router = crate::admin::router(sources(dir.path()), CancellationToken::new(), TaskTracker::new());
     let ask = async |path: &str, header: Option<(&'static str, &str)>, caller: Option<Caller>| {
         let mut request = Request::builder().uri(path);
         if let Some((name, value)) = header {
             request = request.header(name, value);
         }
         let mut request = request.body(Body::empty()).unwrap();
-        request.extensions_mut().insert(Visitor { caller, refusal: Problem::Unauthorized });
+        request.extensions_mut().insert(Visitor::of(caller, Problem::Unauthorized));
         TowerToHyperService::new(router.clone()).call(request).await.unwrap().status()
     };
     let tenant = || callers().into_iter().find(|(name, _)| *name == "tenant's operator").unwrap().1;

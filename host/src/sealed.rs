@@ -27,11 +27,11 @@ const TAIL: &str = "}\n";
 /// Digits of a hash.
 const HASH_LEN: usize = 64;
 /// What a file's name begins with while it is written.
-pub(super) const UNFINISHED: &str = ".bothost-unfinished-";
+pub(crate) const UNFINISHED: &str = ".bothost-unfinished-";
 
 /// Why a sealed file gives nothing.
 #[derive(Debug)]
-pub(super) enum SealError {
+pub(crate) enum SealError {
     /// It cannot be read.
     Unreadable(io::Error),
     /// It is not what was written.
@@ -41,7 +41,7 @@ pub(super) enum SealError {
 }
 
 /// Returns what is in a directory; nothing where there is none: on a full disk it cannot be made before it is needed.
-pub(super) fn list(directory: &Path) -> io::Result<Vec<DirEntry>> {
+pub(crate) fn list(directory: &Path) -> io::Result<Vec<DirEntry>> {
     match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         read => read?.collect(),
@@ -49,7 +49,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<DirEntry>> {
 }
 
 /// Makes a directory (mode 0700) unless it is there, and sees to it that it stays.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -58,17 +58,17 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Brings the names in the directory of a file to the disk.
-pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }
 
 /// Returns the directory of a file.
-pub(super) fn directory_of(path: &Path) -> &Path {
+pub(crate) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes a file (mode 0600), and its directory where there is none, so that it is there as a whole or not at all, and stays when the power goes.
-pub(super) fn write(path: &Path, body: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write(path: &Path, body: &impl Serialize) -> io::Result<()> {
     let body = serde_json::to_string(body)?;
     let hash = ContentHash::of(body.as_bytes());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -89,7 +89,7 @@ pub(super) fn write(path: &Path, body: &impl Serialize) -> io::Result<()> {
 }
 
 /// Reads a file that [`write`] wrote.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, SealError> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, SealError> {
     let bytes = fs::read(path).map_err(SealError::Unreadable)?;
     match unseal(&bytes).and_then(|body| serde_json::from_slice(body).ok()) {
         Some(content) => Ok(content),
@@ -116,7 +116,7 @@ fn unseal(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// Removes what somebody was writing in a directory when he died.
-pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
+pub(crate) fn remove_unfinished(directory: &Path) -> io::Result<()> {
     for file in list(directory)? {
         if file.file_name().to_string_lossy().starts_with(UNFINISHED) {
             fs::remove_file(file.path())?;
@@ -126,7 +126,7 @@ pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
 }
 
 /// Removes a file, and sees to it that it stays away. One that is not there is removed.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.and_then(|()| sync_directory_of(path)),

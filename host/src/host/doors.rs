@@ -1,0 +1,28 @@
+//! How the admin side of a host is opened: with what certificate, at which places.
+
+use super::ADMIN_SOCKET;
+use crate::admin::{Admin, AdminConfig, AdminError, Sources, TlsHandle};
+use crate::clock::Timestamp;
+use crate::config::Config;
+
+/// Reads what the admin side shows by TCP, where it shows anything.
+pub(super) async fn certificate(config: &Config) -> Result<Option<TlsHandle>, AdminError> {
+    let Some(files) = config.admin.tls.clone() else { return Ok(None) };
+    let loaded = tokio::task::spawn_blocking(move || TlsHandle::load(files)).await;
+    Ok(Some(loaded.expect("reading a certificate does not panic")?))
+}
+
+/// Opens the admin side, and says what is yet to be told of how it is configured.
+pub(super) async fn bind_admin(config: &Config, sources: Sources) -> Result<Admin, AdminError> {
+    let advice = sources.certificate.iter().flat_map(|certificate| certificate.warnings(Timestamp::now()));
+    for advice in config.admin.advice().into_iter().chain(advice) {
+        tracing::warn!("{advice}");
+    }
+    let admin = AdminConfig {
+        socket: config.host.data_dir.join(ADMIN_SOCKET),
+        listen: config.admin.listen,
+        token: config.admin.token.clone(),
+        hosts: config.admin.hosts.clone(),
+    };
+    tokio::task::spawn_blocking(move || Admin::bind(admin, sources)).await.expect("binding does not panic")
+}
