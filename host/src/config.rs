@@ -26,8 +26,9 @@ use crate::alert::AlertsConfig;
 use crate::bot::manifest::BotEntry;
 use crate::connector::ConnectorConfig;
 use crate::delivery::{Durability, OnUncertain, Order, Overflow};
-use crate::id::{BotName, ConnectorName};
+use crate::id::{BotName, ConnectorName, OfferName};
 use crate::limits::Limits;
+use crate::offer::Offer;
 use crate::secret::Secret;
 use crate::store::{OutboxSettings, QueueBounds};
 use crate::supervision::{RolloutPolicy, Supervision};
@@ -69,6 +70,8 @@ pub struct Config {
     pub connectors: BTreeMap<ConnectorName, Placed<ConnectorConfig>>,
     /// `[bots.NAME]`
     pub bots: BTreeMap<BotName, Placed<BotEntry>>,
+    /// `[offers.NAME]`: what tenants may rent.
+    pub offers: BTreeMap<OfferName, Placed<Offer>>,
     /// `[logs]`
     pub logs: LogsConfig,
     /// `[alerts]`
@@ -117,6 +120,7 @@ impl fmt::Debug for Config {
             outbox,
             connectors,
             bots,
+            offers,
             logs,
             alerts,
             vitals,
@@ -135,6 +139,7 @@ impl fmt::Debug for Config {
             .field("outbox", outbox)
             .field("connectors", connectors)
             .field("bots", bots)
+            .field("offers", offers)
             .field("logs", logs)
             .field("alerts", alerts)
             .field("vitals", vitals)

@@ -15,6 +15,7 @@ mod pace;
 pub mod scripted;
 mod signs;
 pub mod telegram;
+mod template;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::id::ConnectorName;
 pub use config::ConnectorConfig;
 pub use pace::{PaceChoice, PaceLimits};
 pub use signs::{Outflow, Signs, Tally};
+pub use template::{AskedKey, AskedKind, ConnectorTemplate, TemplateError};
 
 /// The way of a connector's events into the host.
 #[derive(Debug, Clone)]

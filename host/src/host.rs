@@ -24,6 +24,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::doors::{bind_admin, certificate};
+pub use self::ended::Drained;
+use self::ended::undone;
 use self::foundation::Foundation;
 use self::live::Live;
 use self::observing::{Looking, Telling};
@@ -48,8 +50,7 @@ use crate::sandbox::Services;
 use crate::sentinel::Sentinel;
 use crate::store::Store;
 use crate::supervisor::{
-    BotBoard, ConnectorServices, Connectors, Control, ControlError, LinkBoard, Loader, ReloadReport, Supervisor,
-    SupervisorParts,
+    BotBoard, ConnectorServices, Connectors, Control, LinkBoard, Loader, Supervisor, SupervisorParts,
 };
 use crate::telemetry::Telemetry;
 use crate::timers::Timers;
@@ -62,15 +63,6 @@ const ARRIVALS_MAX: usize = 64;
 const FIRED_MAX: usize = 16;
 /// The admin socket's file in the data directory.
 pub const ADMIN_SOCKET: &str = "admin.sock";
-
-/// What a stop left undone. It is on disk, and the next start takes it up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Drained {
-    /// Events that were not finished in time.
-    pub events: usize,
-    /// Actions that were not delivered in time.
-    pub actions: usize,
-}
 
 /// A host that runs. Dropped without [`Host::shutdown`], it stops at once and finishes nothing.
 pub struct Host {
@@ -320,17 +312,6 @@ impl Host {
         self.control.clone()
     }
 
-    /// Has the configuration, the bots' directory and the certificate looked at now, as by `POST /api/v1/reload`.
-    ///
-    /// # Errors
-    ///
-    /// [`ControlError`].
-    pub async fn reload(&self) -> Result<ReloadReport, ControlError> {
-        let mut report = self.control.reload(false).await?;
-        report.steps.extend(admin::renew(self.certificate.as_ref(), &self.alerts).await);
-        Ok(report)
-    }
-
     /// Returns the history of the metrics.
     pub fn history(&self) -> &History {
         self.telling.history()
@@ -403,10 +384,6 @@ impl Host {
         self.store.close().await;
         drained
     }
-}
-
-fn undone(store: &Store) -> Drained {
-    Drained { events: store.queue().len(), actions: store.outbox().total() }
 }
 
 async fn join(what: &str, task: JoinHandle<()>) {

@@ -93,6 +93,10 @@ impl Default for TenantName {
 }
 
 name_type! {
+    /// The name of an offer, which tenants rent bots of: the key of its table.
+    OfferName
+}
+name_type! {
     /// The name of a channel that tells people of alerts: the key of its table.
     ChannelName
 }

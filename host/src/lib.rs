@@ -34,6 +34,7 @@ pub mod logs;
 mod machine;
 pub mod metrics;
 pub mod monitor;
+pub mod offer;
 pub mod outbox;
 pub mod ping;
 pub mod rate;

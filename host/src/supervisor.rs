@@ -6,6 +6,7 @@ mod chronicle;
 mod connectors;
 mod control;
 mod guard;
+mod inspector;
 mod load;
 mod reconcile;
 mod reload;
@@ -27,6 +28,7 @@ pub use self::connectors::{ConnectorServices, Connectors, LinkBoard};
 use self::control::Request;
 pub use self::control::{BotVerb, ConnectorVerb, Control, ControlError, ReloadReport, ReloadStep};
 use self::guard::Guard;
+pub use self::inspector::{InspectError, Inspector, Judged, Shelved};
 use self::load::explain;
 pub use self::load::{Loaded, Loader, Version};
 use self::reconcile::{Desired, Step};
@@ -325,6 +327,7 @@ impl Supervisor {
             Request::Connector { key, verb, answer } => drop(answer.send(self.parts.connectors.obey(&key, verb).await)),
             Request::Reload { dry_run, answer } => self.begin_reload(dry_run, answer),
             Request::Ping { answer } => drop(answer.send(())),
+            Request::Inspector { answer } => drop(answer.send(self.inspector())),
         }
     }
 

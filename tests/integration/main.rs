@@ -37,6 +37,7 @@ mod secrets_kept;
 mod store_faults;
 mod swap_under_load;
 mod telling;
+mod tenants;
 mod tidy;
 #[cfg(feature = "otlp")]
 mod traces;

@@ -28,6 +28,7 @@ const FLOORS: &[&[&str]] = &[
     &["connector", "store", "watcher"],
     &["sandbox", "timers"],
     &["bot"],
+    &["offer"],
     &["config", "history", "outbox", "router", "sentinel", "watchdog"],
     &["generation"],
     &["supervisor"],

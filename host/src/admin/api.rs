@@ -18,10 +18,11 @@ use super::health::{Facts, Health, Verdict};
 use super::problem::{Answer, answer, json};
 use super::records::Records;
 use super::stream::Streams;
+use super::upload::Uploads;
 use super::{
-    Sources, accounts, alerts, audit, bots, buffers, configuration, connectors, degraded, errors, events, history,
-    incidents, injection, letters, logs, openapi, operate, probes, queue, router, sends, session, status, story,
-    tokens,
+    Sources, accounts, alerts, audit, bots, buffers, components, configuration, connectors, degraded, errors, events,
+    history, incidents, injection, letters, logs, offers, openapi, operate, places, probes, queue, rentals, router,
+    sends, session, status, story, tenants, tokens,
 };
 use crate::access::{Caller, Role, Scope};
 use crate::id::BotName;
@@ -39,6 +40,7 @@ pub(super) struct Api {
     pub(super) streams: Streams,
     /// Requests that change something, which go on to their end though their client may leave.
     pub(super) changes: TaskTracker,
+    pub(super) uploads: Uploads,
     started: Instant,
     rendering: Mutex<Option<Rendering>>,
 }
@@ -83,6 +85,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     all.extend(accounts::endpoints());
     all.extend(tokens::endpoints());
     all.extend(audit::endpoints());
+    all.extend(offers::endpoints());
+    all.extend(rentals::endpoints());
+    all.extend(tenants::endpoints());
+    all.extend(places::endpoints());
+    all.extend(components::endpoints());
     all
 }
 
@@ -112,7 +119,15 @@ impl Api {
     pub(super) fn new(sources: Sources, stopping: CancellationToken, changes: TaskTracker) -> Self {
         let records = Records::new(sources.store.clone());
         let streams = Streams::new(stopping);
-        Self { sources, records, streams, changes, started: Instant::now(), rendering: Mutex::new(None) }
+        Self {
+            sources,
+            records,
+            streams,
+            changes,
+            uploads: Uploads::default(),
+            started: Instant::now(),
+            rendering: Mutex::new(None),
+        }
     }
 
     /// Returns whether a bot is there and within a scope.

@@ -12,7 +12,9 @@ use super::endpoint::{Access, Answers, Endpoint, Listing, Reads, Tagged};
 use super::parameter::{AUTHOR, EDIT, Kind, Parameter, REASON};
 use super::problem::{Answer, Problem, answer, chain, tagged};
 use crate::access::{Role, Way};
-use crate::generation::{Archive, Difference, EditError, Editor, Export, GenerationError, Reloaded, Summary, Who};
+use crate::generation::{
+    Archive, Difference, EditError, Editor, Export, GenerationError, Reloaded, RentalError, Summary, Who,
+};
 use crate::supervisor::{Control, ReloadReport, ReloadStep};
 
 /// Who edits where nobody says so.
@@ -246,7 +248,7 @@ fn text_of(body: Bytes) -> Result<String, Problem> {
 }
 
 /// Returns the generation that a client has seen. None: it does not care.
-fn based_on(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+pub(super) fn based_on(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let given = headers.get(IF_MATCH).ok_or(Problem::PreconditionRequired)?;
     if given == "*" {
         return Ok(None);
@@ -263,14 +265,19 @@ pub(super) fn edited(ask: &Ask, outcome: Result<Reloaded, EditError>) -> Result<
     Ok(Tagged { view: EditView { generation, steps, needs_restart }, generation })
 }
 
-fn refused(ask: &Ask, error: EditError) -> Problem {
+pub(super) fn refused(ask: &Ask, error: EditError) -> Problem {
     let (said, Who { author, reason }) = (chain(&error), who(ask));
     tracing::info!(author, reason, error = said, "an edit of the configuration was refused");
     match error {
         EditError::Overtaken { .. } => Problem::PreconditionFailed(said),
         EditError::Invalid(_) | EditError::Key(_) | EditError::UnknownSecret { .. } => Problem::Unprocessable(said),
         EditError::NoBot { .. } => Problem::Absent(said),
-        EditError::NoComponent { .. } | EditError::Rejected { .. } => Problem::Conflict(said),
+        EditError::Rental(RentalError::TooMany { .. } | RentalError::Taken | RentalError::NotRented(_)) => {
+            Problem::Conflict(said)
+        }
+        EditError::Rental(RentalError::NoOffer { .. }) => Problem::Absent(said),
+        EditError::Rental(_) => Problem::Unprocessable(said),
+        EditError::NoComponent { .. } | EditError::InUse { .. } | EditError::Rejected { .. } => Problem::Conflict(said),
         EditError::NotReloaded(_) => Problem::Unavailable(said),
         EditError::Generation(error) => refused_by_archive(error),
     }

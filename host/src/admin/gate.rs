@@ -179,8 +179,7 @@ async fn parts_of_path(head: &mut Parts) -> Result<Vec<(String, String)>, Proble
 ///
 /// # Errors
 ///
-/// `refusal`: nobody was let in, and not anybody may. Otherwise that this one may not, or that there is no such bot; which is what a
-/// tenant is told of those of others.
+/// `refusal`: nobody was let in, and not anybody may. Otherwise that this one may not; of a bot of another tenant, that there is none.
 fn admit(
     api: &Api,
     access: Access,
@@ -207,10 +206,10 @@ fn admit(
             "this is about the whole host, and {} is of the tenant {tenant}",
             caller.name
         ))),
-        (Access::Bot(_), _) => {
+        (Access::Bot(_), Some(_)) => {
             let name = path.iter().find(|(key, _)| key == "bot").map_or("", |(_, name)| name);
-            let is_there = name.parse().is_ok_and(|bot| api.covers(&caller.scope, &bot));
-            if is_there { Ok(()) } else { Err(no_bot(name)) }
+            let is_own = name.parse().is_ok_and(|bot| api.covers(&caller.scope, &bot));
+            if is_own { Ok(()) } else { Err(no_bot(name)) }
         }
         _ => Ok(()),
     }

@@ -60,6 +60,9 @@ pub(super) fn no_bot(name: &str) -> Problem {
 /// Has a verb carried out on a bot. The answer comes when the bot has the order, and shows the bot as it is then.
 pub(super) async fn bot(api: &Api, bot: BotName, verb: BotVerb) -> Result<BotView, Problem> {
     let sources = &api.sources;
+    if sources.bots.get(&bot).is_none() {
+        return Err(no_bot(bot.as_str()));
+    }
     match timeout(ORDER_MAX, sources.control.bot(bot.clone(), verb)).await {
         Ok(done) => done?,
         Err(_) => {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::action::Priority;
 use crate::document::At;
 use crate::grants::{Grants, Reach, SharedReach};
-use crate::id::{BotName, ConnectorName, TenantName};
+use crate::id::{BotName, ConnectorName, OfferName, TenantName};
 use crate::limits::{Limits, LimitsPatch};
 use crate::secret::Secret;
 use crate::supervision::Restart;
@@ -29,6 +29,8 @@ pub struct BotEntry {
     pub component: ComponentName,
     /// Whom it belongs to: a label, so far. Default: `default`.
     pub tenant: TenantName,
+    /// The offer that it was rented by; a label. Default: none.
+    pub offer: Option<OfferName>,
     /// Whether it is started. Default: it is.
     pub enabled: bool,
     /// Its share of what bots take turns for: `critical` has 8 turns where `high` has 4, `normal` 2 and `low` 1, and none of them
@@ -55,6 +57,7 @@ impl BotEntry {
         Self {
             component: ComponentName::of(name),
             tenant: TenantName::default(),
+            offer: None,
             enabled: true,
             priority: Priority::default(),
             restart: None,
@@ -146,6 +149,7 @@ pub(crate) struct Declaration<C> {
     component: Option<ComponentName>,
     #[serde(default)]
     tenant: TenantName,
+    offer: Option<OfferName>,
     #[serde(default = "enabled")]
     enabled: bool,
     #[serde(default)]
@@ -186,6 +190,7 @@ impl<C> Declaration<C> {
         let entry = BotEntry {
             component: self.component.unwrap_or_else(|| ComponentName::of(name)),
             tenant: self.tenant,
+            offer: self.offer,
             enabled: self.enabled,
             priority: self.priority,
             restart: self.restart,

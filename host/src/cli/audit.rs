@@ -2,7 +2,6 @@
 
 use bothost::admin::AuditView;
 use bothost::audit::verify;
-use bothost::generation::boot;
 use serde_json::json;
 
 use super::remote::{Remote, address, read};
@@ -66,8 +65,7 @@ impl Audit {
     }
 
     fn verify(&self) -> Result<(), Failure> {
-        let config = boot(self.remote.path())?.config;
-        let verified = verify(&config.host.data_dir).map_err(anyhow::Error::new)?;
+        let verified = verify(&self.remote.data_dir()?).map_err(anyhow::Error::new)?;
         let (records, last, hash) = (verified.records, verified.last, verified.hash.to_string());
         tell(if self.remote.json {
             json!({ "records": records, "last": last, "hash": hash, "files": verified.files }).to_string()

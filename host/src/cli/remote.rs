@@ -63,9 +63,9 @@ pub(super) struct Way {
 }
 
 impl Remote {
-    /// Returns the configuration of the host that is asked, where it is one of this machine.
-    pub(super) fn path(&self) -> &std::path::Path {
-        self.way.config.as_deref().unwrap_or(std::path::Path::new(CONFIG_DEFAULT))
+    /// Returns the data directory of the host of this machine that is asked.
+    pub(super) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        self.way.data_dir()
     }
 
     /// Finds the host. Whether it runs shows when it is asked.

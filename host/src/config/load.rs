@@ -15,8 +15,9 @@ use crate::alert::AlertsTable;
 use crate::bot::manifest::{BotEntry, Connectors, Declaration, NoConnector};
 use crate::connector::ConnectorConfig;
 use crate::document::{At, Document, Literal, Variables, nearest, read_text};
-use crate::id::{BotName, ChannelName, ConnectorName};
+use crate::id::{BotName, ChannelName, ConnectorName, OfferName};
 use crate::limits::{Limits, LimitsPatch};
+use crate::offer::Offer;
 use crate::supervision::{RolloutPolicy, Supervision};
 use crate::telemetry::TelemetryConfig;
 use crate::vitals::VitalsConfig;
@@ -38,6 +39,7 @@ struct Root {
     outbox: OutboxConfig,
     connectors: BTreeMap<ConnectorName, At<ConnectorConfig>>,
     bots: BTreeMap<BotName, At<Declaration<NoConnector>>>,
+    offers: BTreeMap<OfferName, At<Offer>>,
     logs: LogsConfig,
     alerts: AlertsTable,
     vitals: VitalsConfig,
@@ -96,6 +98,7 @@ impl Config {
             bots.insert(name, Placed { value, place });
         }
         mistakes.extend(bad_rules(&document, &root.alerts));
+        mistakes.extend(bad_offers(&document, &root.offers, &root.connectors));
         if !mistakes.is_empty() {
             mistakes.sort_by(|one: &Mistake, other| one.place.cmp(&other.place));
             return Err(ConfigError::Mistakes(mistakes));
@@ -105,6 +108,8 @@ impl Config {
         host.bots_dir = document.directory().join(&host.bots_dir);
         let mut alerts = root.alerts.into_config();
         alerts.channels.values_mut().for_each(|channel| channel.resolve_paths(document.directory()));
+        let mut offers = placed(&document, root.offers);
+        offers.values_mut().for_each(|offer| offer.value.resolve_paths(document.directory()));
         let mut logs = root.logs;
         logs.dir = logs.dir.map(|dir| document.directory().join(dir));
         let mut admin = root.admin;
@@ -123,6 +128,7 @@ impl Config {
             outbox: root.outbox,
             connectors: placed(&document, root.connectors),
             bots,
+            offers,
             logs,
             alerts,
             vitals: root.vitals,
@@ -220,14 +226,32 @@ fn unknown_connectors<C, T>(
     known: &BTreeMap<ConnectorName, T>,
 ) -> Vec<Mistake> {
     let Connectors::Named(named) = connectors else { return Vec::new() };
-    let names: Vec<_> = known.keys().map(ConnectorName::as_str).collect();
-    let unknown = named.iter().filter(|name| !known.contains_key(&name.value));
-    let mistake = |name: &At<ConnectorName>| {
-        let remedy = match nearest(name.value.as_str(), &names) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("a table [connectors.{}] would make it", name.value),
-        };
-        document.mistake(name.offset, format!("there is no connector `{}`; {remedy}", name.value))
+    let missing = |name: &At<ConnectorName>| Some(document.mistake(name.offset, no_connector(&name.value, known)?));
+    named.iter().filter_map(missing).collect()
+}
+
+/// Returns a mistake for each connector that an offer names and that is not among `known`.
+fn bad_offers<T>(
+    document: &Document<'_>,
+    offers: &BTreeMap<OfferName, At<Offer>>,
+    known: &BTreeMap<ConnectorName, T>,
+) -> Vec<Mistake> {
+    let named = offers.iter().flat_map(|(offer, at)| at.value.shared.iter().map(move |name| (offer, at.offset, name)));
+    let missing = |(offer, offset, name): (&OfferName, usize, &ConnectorName)| {
+        Some(document.mistake(offset, format!("[offers.{offer}]: {}", no_connector(name, known)?)))
     };
-    unknown.map(mistake).collect()
+    named.filter_map(missing).collect()
+}
+
+/// Returns what is said of a connector that is not among `known`.
+fn no_connector<T>(name: &ConnectorName, known: &BTreeMap<ConnectorName, T>) -> Option<String> {
+    if known.contains_key(name) {
+        return None;
+    }
+    let names: Vec<_> = known.keys().map(ConnectorName::as_str).collect();
+    let remedy = match nearest(name.as_str(), &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("a table [connectors.{name}] would make it"),
+    };
+    Some(format!("there is no connector `{name}`; {remedy}"))
 }

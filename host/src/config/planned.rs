@@ -10,6 +10,8 @@ pub(super) fn in_config(path: &[&str], kind: Option<&str>, name: &str) -> bool {
     match path {
         [] => name == "cluster",
         ["bots", _, path @ ..] => in_bot_file(path, kind, name),
+        // The connector that it gives to each of its bots.
+        ["offers", _, "connector", path @ ..] => in_connectors(&[&["connectors", "X"], path].concat(), kind, name),
         path => in_connectors(path, kind, name),
     }
 }

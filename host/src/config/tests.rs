@@ -239,6 +239,44 @@ fn a_bots_entry_reads_the_same_from_either_file() {
 }
 
 #[test]
+fn an_offer_reads_as_written() {
+    let config = read(FULL).unwrap();
+    let offer = &config.offers[&"shop".parse().unwrap()].value;
+    assert_eq!((offer.component.as_str(), offer.texts.title.as_str()), ("shop-2.wasm", "Shop"));
+    assert_eq!((offer.texts.title_zh.as_deref(), offer.texts.summary_zh.as_deref()), (Some("店"), Some("卖东西")));
+    assert_eq!(offer.connector.as_ref().unwrap().kind(), "onebot");
+    let asked: Vec<_> = offer.asked.iter().map(|key| key.name).collect();
+    assert_eq!((asked, offer.per_tenant_max.get(), offer.priority), (vec!["url"], 3, Priority::Low));
+    assert_eq!((offer.secrets["API_KEY"].expose(), offer.asked_secrets.len()), ("hunter2", 1));
+    assert_eq!(offer.settings["greeting"], "hello");
+    assert!(offer.audience.includes(&"acme".parse().unwrap()) && !offer.audience.includes(&"other".parse().unwrap()));
+    assert_eq!(offer.restart, Some(Restart::Never));
+    assert_eq!(offer.grants.dirs[0].host, Path::new("etc/files"));
+}
+
+#[test]
+fn a_mistake_in_an_offer_is_told_with_its_place() {
+    let offer = "[offers.x]\ncomponent = \"x.wasm\"\ntitle = \"X\"\n";
+    check(&format!("{offer}tennants = []"), &["4:1: unknown key `tennants` in [offers.x], did you mean `tenants`?"]);
+    check(
+        &format!("{offer}connector = {{ type = \"telegram\", tokn = \"1:x\" }}"),
+        &["4:34: unknown key `tokn` in [offers.x.connector], did you mean `token`?"],
+    );
+    check(
+        &format!("{offer}connector = {{ type = \"telegram\" }}\nask = [\"tokn\"]"),
+        &["1:1: `offers.x`: `tokn` cannot be asked for a connector of type `telegram`; did you mean `token`?"],
+    );
+    check(
+        &format!("{offer}connectors = [\"tg\"]"),
+        &["1:1: [offers.x]: there is no connector `tg`; a table [connectors.tg] would make it"],
+    );
+    check(
+        &format!("{offer}connector = {{ type = \"matrix\" }}"),
+        &["4:22: `matrix` is not there yet; there are `console`, `onebot`, `telegram`"],
+    );
+}
+
+#[test]
 fn a_wrong_value_is_told_with_what_would_be_right() {
     check(
         "[limits]\nmemory = 5.5",
@@ -309,15 +347,12 @@ fn a_misspelt_name_is_told_with_the_nearest() {
         &["2:1: unknown key `memroy` in [bots.a.limits], did you mean `memory`?"],
     );
     check("queue.max_atempts = 1", &["1:7: unknown key `max_atempts` in [queue], did you mean `max_attempts`?"]);
-    check(
-        "[admin]\nport = 1",
-        &["2:1: unknown key `port` in [admin]; there are `listen`, `token`, `hosts`, `tls`, `hosts`, `tls`"],
-    );
+    check("[admin]\nport = 1", &["2:1: unknown key `port` in [admin]; there are `listen`, `token`, `hosts`, `tls`"]);
     check(
         "[colours]",
         &[
             "1:2: unknown section `[colours]`; there are `host`, `limits`, `supervisor`, `rollout`, `queue`, `outbox`, `connectors`, `bots`, \
-             `logs`, `alerts`, `vitals`, `telemetry`, `admin`",
+             `offers`, `logs`, `alerts`, `vitals`, `telemetry`, `admin`",
         ],
     );
 }

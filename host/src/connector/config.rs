@@ -26,9 +26,9 @@ pub enum ConnectorConfig {
 }
 
 /// The word after `type =`. An enum, so that a reader can say what is valid and what is nearest.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub(super) enum Kind {
     Console,
     OneBot,
     Telegram,

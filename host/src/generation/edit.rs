@@ -16,6 +16,7 @@ use super::intent::Intent;
 use super::keys::{self, KeyError};
 use super::plan::{Files, key_edit, restored};
 use super::redact::UnknownSecret;
+use super::rental::RentalError;
 use super::{Archive, Difference, Generation, GenerationError};
 use crate::bot::manifest::ComponentName;
 use crate::config::ConfigError;
@@ -113,6 +114,17 @@ pub enum EditError {
         /// The content.
         hash: ContentHash,
     },
+    /// A component that is to be removed is needed.
+    #[error("{file} is used by {users}: remove those first")]
+    InUse {
+        /// Its file.
+        file: ComponentName,
+        /// Who needs it.
+        users: String,
+    },
+    /// It is not within what a tenant may have.
+    #[error(transparent)]
+    Rental(#[from] RentalError),
     /// A secret is redacted and nobody knows it.
     #[error("{file}: {source}")]
     UnknownSecret {
@@ -304,8 +316,18 @@ impl Editor {
         }
     }
 
+    /// Looks at the files as they are, and changes nothing.
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Ground) -> Result<T, EditError> + Send + 'static,
+    ) -> Result<T, EditError> {
+        let shared = Arc::clone(&self.shared);
+        let look = move || look(&Ground::look(&shared.path, shared.archive.latest())?);
+        tokio::task::spawn_blocking(look).await.map_err(|_| GenerationError::Stopping)?
+    }
+
     /// Carries out what a plan makes of the files as they are when its turn has come.
-    async fn plan(
+    pub(super) async fn plan(
         &self,
         plan: impl FnOnce(&Ground, &Archive) -> Result<(Edit, String), EditError> + Send + 'static,
     ) -> Result<Reloaded, EditError> {
@@ -372,4 +394,4 @@ fn users_of(file: &str, users: &[(BotName, ComponentName)]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -106,6 +106,17 @@ impl Ground {
         self.entries.contains_key(&name).then_some((name, rest))
     }
 
+    /// Returns what all bots but one need for themselves.
+    pub(super) fn claims_of_others(&self, config: &Config, bot: &BotName) -> Claims {
+        let mut claims = Claims::of(config).unwrap_or_default();
+        for (name, text) in self.entries.iter().filter(|(name, _)| *name != bot) {
+            let path = config.host.bots_dir.join(format!("{name}.toml"));
+            // One that is not good has nothing.
+            let _ = config.parse_bot(name, text, &path).and_then(|file| claims.admit(&file));
+        }
+        claims
+    }
+
     /// Checks that there is such a bot.
     pub(super) fn known(&self, name: &BotName) -> Result<(), EditError> {
         let config = Config::parse(&self.config()?, &self.path)?;

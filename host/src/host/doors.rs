@@ -1,9 +1,23 @@
-//! How the admin side of a host is opened: with what certificate, at which places.
+//! How the admin side of a host is opened: with what certificate, at which places; and what of it a reload renews.
 
-use super::ADMIN_SOCKET;
-use crate::admin::{Admin, AdminConfig, AdminError, Sources, TlsHandle};
+use super::{ADMIN_SOCKET, Host};
+use crate::admin::{self, Admin, AdminConfig, AdminError, Sources, TlsHandle};
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::supervisor::{ControlError, ReloadReport};
+
+impl Host {
+    /// Has the configuration, the bots' directory and the certificate looked at now, as by `POST /api/v1/reload`.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`].
+    pub async fn reload(&self) -> Result<ReloadReport, ControlError> {
+        let mut report = self.control.reload(false).await?;
+        report.steps.extend(admin::renew(self.certificate.as_ref(), &self.alerts).await);
+        Ok(report)
+    }
+}
 
 /// Reads what the admin side shows by TCP, where it shows anything.
 pub(super) async fn certificate(config: &Config) -> Result<Option<TlsHandle>, AdminError> {

@@ -1,9 +1,24 @@
-//! When a host has nothing left to wait for: every connector has ended by itself.
+//! When a host has nothing left to wait for: every connector has ended by itself; and what a stop leaves undone.
 
 use std::future::pending;
 
 use crate::connector::{Link, Status};
+use crate::store::Store;
 use crate::supervisor::{Control, LinkBoard};
+
+/// What a stop left undone. It is on disk, and the next start takes it up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Events that were not finished in time.
+    pub events: usize,
+    /// Actions that were not delivered in time.
+    pub actions: usize,
+}
+
+/// Returns what is undone now.
+pub(super) fn undone(store: &Store) -> Drained {
+    Drained { events: store.queue().len(), actions: store.outbox().total() }
+}
 
 /// Returns once every connector has ended by itself; never, where there is none. Cancel safe.
 pub(super) async fn connectors_ended(links: &LinkBoard, control: &Control) {

@@ -2,6 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::inspector::Inspector;
 pub use crate::bot::BotVerb;
 use crate::grants::ConnectorKey;
 use crate::id::BotName;
@@ -84,6 +85,7 @@ pub(super) enum Request {
     Connector { key: ConnectorKey, verb: ConnectorVerb, answer: oneshot::Sender<Result<(), ControlError>> },
     Reload { dry_run: bool, answer: oneshot::Sender<Result<ReloadReport, ControlError>> },
     Ping { answer: oneshot::Sender<()> },
+    Inspector { answer: oneshot::Sender<Inspector> },
 }
 
 impl Control {
@@ -117,6 +119,8 @@ impl Control {
                     Request::Connector { answer, .. } => drop(answer.send(Err(ControlError::Stopping))),
                     Request::Reload { dry_run, answer } => drop(answer.send(reload(dry_run).await)),
                     Request::Ping { answer } => drop(answer.send(())),
+                    // It has nothing to inspect with.
+                    Request::Inspector { answer } => drop(answer),
                 }
             }
         };
@@ -159,6 +163,15 @@ impl Control {
     /// [`ControlError::Stopping`]: it has ended.
     pub async fn ping(&self) -> Result<(), ControlError> {
         self.ask(|answer| Request::Ping { answer }).await
+    }
+
+    /// Returns what judges components, by what is in force now.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Stopping`]: it has ended.
+    pub async fn inspector(&self) -> Result<Inspector, ControlError> {
+        self.ask(|answer| Request::Inspector { answer }).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, ControlError> {

@@ -41,10 +41,13 @@ struct Said {
 
 /// Returns every bot there should be, with the version it should run or with what is wrong with it.
 ///
-/// A component without an entry is a bot of its own, unless another bot's entry names it: then it is that bot's.
+/// A component without an entry is a bot of its own, unless another bot's entry names it: then it is that bot's; or an offer does: then
+/// it is for those who rent it.
 pub(super) fn survey(config: &Config, catalogue: &Catalogue) -> Survey {
     let mut said = entries(config, catalogue);
-    let named: BTreeSet<_> = said.values().flatten().map(|said| said.entry.component.to_string()).collect();
+    let offered = config.offers.values().map(|offer| offer.value.component.to_string());
+    let named = said.values().flatten().map(|said| said.entry.component.to_string());
+    let named: BTreeSet<_> = named.chain(offered).collect();
     for (name, files) in &catalogue.files {
         if files.component.is_some() && !said.contains_key(name) && !named.contains(&format!("{name}.wasm")) {
             said.insert(name.clone(), Ok(Said { entry: BotEntry::of(name), own: BTreeMap::new(), text: None }));

@@ -5,8 +5,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::inspector::Inspector;
 use super::load::{Loader, explain};
 use super::reconcile::Desired;
 use super::survey::survey;
@@ -15,6 +17,7 @@ use crate::egress::AddressGuard;
 use crate::id::{BotName, ContentHash};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::offer::{Offer, Schema};
 use crate::sandbox::{
     CompileLimits, Component, ComponentError, GuestContext, GuestManifest, Sandbox, SandboxConfig, SandboxError,
     Services,
@@ -124,7 +127,33 @@ pub async fn checkup(config: &Config) -> Result<Vec<(String, Finding)>, Workbenc
         };
         findings.push((name.to_string(), finding));
     }
+    let inspector = Inspector {
+        loader: bench.loader.clone(),
+        config: Arc::new(config.clone()),
+        catalogue,
+        runtime: Handle::current(),
+    };
+    for (name, offer) in &config.offers {
+        if let Err(reason) = offer_is_good(&inspector, &offer.value).await {
+            findings
+                .push((format!("offer {name}"), Finding::BadEntry(format!("{}: offer {name}: {reason}", offer.place))));
+        }
+    }
     Ok(findings)
+}
+
+/// Checks that an offer's component is there and could serve, and that the bot takes the settings that it begins with, but for what the
+/// tenant fills in.
+async fn offer_is_good(inspector: &Inspector, offer: &Offer) -> Result<(), String> {
+    let shelved = inspector.components().into_iter().find(|shelved| shelved.file == offer.component.as_str());
+    let component = match shelved.map(|shelved| shelved.component) {
+        Some(component) => component.map_err(|problem| explain(&problem))?,
+        None => return Err(format!("there is no `{}` in the bots' directory: copy it there", offer.component)),
+    };
+    let loaded = inspector.judge_offer(offer, component).await.map_err(|error| error.to_string())?;
+    let schema = Schema::read(loaded.guest.manifest().settings_schema.as_deref());
+    let given = schema.check(&offer.settings).into_iter().filter(|fault| !fault.is_missing());
+    given.map(|fault| Err(fault.to_string())).next().unwrap_or(Ok(()))
 }
 
 /// Returns what lies in the bots' directory. A directory that is not there holds nothing, and is not made.

@@ -14,25 +14,25 @@ use crate::watcher::ComponentFile;
 const CONFIG: &str = "# ours\n[limits]\nmemory = \"64MiB\" # enough\n";
 
 /// A host in small: files, an archive, and an editor whose reload records what the files say.
-struct Bench {
-    store: Store,
-    editor: Editor,
+pub(in crate::generation) struct Bench {
+    pub(in crate::generation) store: Store,
+    pub(in crate::generation) editor: Editor,
     is_refusing: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
-struct Home(Arc<Path>);
+pub(in crate::generation) struct Home(Arc<Path>);
 
 impl Home {
-    fn path(&self, name: &str) -> PathBuf {
+    pub(in crate::generation) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    fn put(&self, name: &str, text: &str) {
+    pub(in crate::generation) fn put(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub(in crate::generation) fn text(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.path(name)).ok()
     }
 
@@ -82,7 +82,7 @@ impl Home {
 
 impl Bench {
     /// Starts on a directory; what lies in it is the first generation.
-    async fn on(dir: &Path) -> Self {
+    pub(in crate::generation) async fn on(dir: &Path) -> Self {
         let home = Home(dir.into());
         let (store, archive) = home.open();
         archive.finish_edit().await.unwrap();
@@ -108,19 +108,19 @@ impl Bench {
         self.editor.set(who(), key.to_owned(), Some(value.to_owned())).await.map(|reloaded| reloaded.generation)
     }
 
-    fn latest(&self) -> Arc<Generation> {
+    pub(in crate::generation) fn latest(&self) -> Arc<Generation> {
         self.editor.archive().latest().unwrap()
     }
 }
 
-fn lay_out(dir: &Path) -> Home {
+pub(in crate::generation) fn lay_out(dir: &Path) -> Home {
     let home = Home(dir.into());
     fs::create_dir(home.path("bots")).unwrap();
     home.put("config.toml", CONFIG);
     home
 }
 
-fn who() -> Who {
+pub(in crate::generation) fn who() -> Who {
     Who { author: "ann".to_owned(), reason: String::new() }
 }
 
