@@ -37,6 +37,7 @@ mod logs;
 mod offers;
 mod openapi;
 mod operate;
+mod pages;
 mod parameter;
 mod places;
 mod probes;

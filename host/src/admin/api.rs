@@ -21,8 +21,8 @@ use super::stream::Streams;
 use super::upload::Uploads;
 use super::{
     Sources, accounts, alerts, audit, bots, buffers, components, configuration, connectors, degraded, errors, events,
-    history, incidents, injection, letters, logs, offers, openapi, operate, places, probes, queue, rentals, router,
-    sends, session, status, story, tenants, tokens,
+    history, incidents, injection, letters, logs, offers, openapi, operate, pages, places, probes, queue, rentals,
+    router, sends, session, status, story, tenants, tokens,
 };
 use crate::access::{Caller, Role, Scope};
 use crate::id::BotName;
@@ -90,6 +90,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     all.extend(tenants::endpoints());
     all.extend(places::endpoints());
     all.extend(components::endpoints());
+    all.extend(pages::endpoints());
     all
 }
 

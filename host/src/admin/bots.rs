@@ -51,6 +51,14 @@ pub struct BotView {
     pub queued: usize,
     /// Events at work.
     pub in_flight: usize,
+    /// Whose it is.
+    pub tenant: String,
+    /// The most memory that a call of the version that serves had.
+    pub memory_peak_bytes: u64,
+    /// The memory that its calls may have; 0: no version serves.
+    pub memory_limit_bytes: u64,
+    /// The fuel that each of its calls may use; 0: no version serves.
+    pub fuel_limit: u64,
 }
 
 impl From<&BotStatus> for BotView {
@@ -69,6 +77,10 @@ impl From<&BotStatus> for BotView {
             restarts: status.restarts,
             queued: status.queued,
             in_flight: status.in_flight,
+            tenant: status.tenant.to_string(),
+            memory_peak_bytes: status.memory_peak,
+            memory_limit_bytes: status.memory_limit,
+            fuel_limit: status.fuel_limit,
         }
     }
 }

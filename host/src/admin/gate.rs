@@ -180,7 +180,7 @@ async fn parts_of_path(head: &mut Parts) -> Result<Vec<(String, String)>, Proble
 /// # Errors
 ///
 /// `refusal`: nobody was let in, and not anybody may. Otherwise that this one may not; of a bot of another tenant, that there is none.
-fn admit(
+pub(super) fn admit(
     api: &Api,
     access: Access,
     caller: Option<&Caller>,
@@ -228,4 +228,4 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -109,6 +109,7 @@ mod tests {
             restarts: 2,
             queued: 4,
             in_flight: 1,
+            ..BotView::default()
         };
         let expected = r"
 bot           echo

@@ -77,7 +77,8 @@ fn table() -> BTreeMap<(&'static str, &'static str), &'static str> {
         .collect()
 }
 
-fn sources(dir: &std::path::Path) -> Sources {
+/// What there is to ask about: a bot `echo` of the tenant `acme`.
+pub(in crate::admin) fn sources(dir: &std::path::Path) -> Sources {
     // So that the editor knows the bot as well.
     std::fs::write(dir.join("config.toml"), "[bots.echo]\ntenant = \"acme\"\n").unwrap();
     let metrics = Arc::new(Metrics::new());
@@ -105,6 +106,12 @@ fn sources(dir: &std::path::Path) -> Sources {
     sources
 }
 
+/// Answers a request of somebody who was let in, or was not, as the door would say.
+pub(in crate::admin) async fn answered(router: &Router, mut request: Request<Body>, caller: Option<Caller>) -> Answer {
+    request.extensions_mut().insert(Visitor::of(caller, Problem::Unauthorized));
+    TowerToHyperService::new(router.clone()).call(request).await.unwrap()
+}
+
 /// Returns whether somebody gets past the gate.
 async fn gets_in(router: &Router, endpoint: &Endpoint, caller: Option<Caller>) -> bool {
     let path = endpoint.path.split('/').map(|part| match part {
@@ -114,9 +121,8 @@ async fn gets_in(router: &Router, endpoint: &Endpoint, caller: Option<Caller>) -
         part => part,
     });
     let path = path.collect::<Vec<_>>().join("/");
-    let mut request = Request::builder().method(endpoint.method.clone()).uri(&path).body(Body::empty()).unwrap();
-    request.extensions_mut().insert(Visitor::of(caller, Problem::Unauthorized));
-    let answer = TowerToHyperService::new(router.clone()).call(request).await.unwrap();
+    let request = Request::builder().method(endpoint.method.clone()).uri(&path).body(Body::empty()).unwrap();
+    let answer = answered(router, request, caller).await;
     let is_page = endpoint.is_page();
     let status = answer.status();
     if status == StatusCode::SEE_OTHER && is_page {
@@ -162,9 +168,7 @@ async fn f096_no_spelling_of_a_path_leads_past_the_gate() {
         if let Some((name, value)) = header {
             request = request.header(name, value);
         }
-        let mut request = request.body(Body::empty()).unwrap();
-        request.extensions_mut().insert(Visitor::of(caller, Problem::Unauthorized));
-        TowerToHyperService::new(router.clone()).call(request).await.unwrap().status()
+        answered(&router, request.body(Body::empty()).unwrap(), caller).await.status()
     };
     let tenant = || callers().into_iter().find(|(name, _)| *name == "tenant's operator").unwrap().1;
     for path in [
