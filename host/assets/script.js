@@ -32,9 +32,6 @@ let isStale = false;
 
 async function refresh() {
   if (document.hidden || isRefreshing) { isStale = true; return; }
-  // What somebody is about to press or has chosen is not taken away under the hand.
-  const busy = document.activeElement?.closest("[data-live]");
-  if (busy || document.querySelector("[data-live] input:checked, [data-live] details[open]")) { isStale = true; return; }
   isRefreshing = true;
   isStale = false;
   try {
@@ -43,6 +40,8 @@ async function refresh() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live][id]")) {
       const next = fresh.getElementById(part.id);
+      // What somebody is about to press, has chosen or reads is not taken away under the hand.
+      if (part.matches(":focus-within") || part.querySelector("input:checked, details[open]")) { isStale = true; continue; }
       if (next && next.innerHTML !== part.innerHTML) part.innerHTML = next.innerHTML;
     }
     wire(document);

@@ -10,6 +10,7 @@
 //! for how long, are in memory only: a restart ends every session.
 
 mod account;
+mod admission;
 mod book;
 mod change;
 mod key;
@@ -21,6 +22,7 @@ mod shelf;
 mod token;
 
 pub use self::account::{Account, Standing};
+pub use self::admission::Admission;
 pub use self::book::{Book, Opened, SignedIn};
 pub use self::change::{AccountChange, NewAccount, NewToken};
 pub use self::key::{Digest, Key};

@@ -30,6 +30,7 @@ const NOT_ALLOWED: u8 = 77;
 mod colour;
 mod figure;
 mod password;
+mod placing;
 mod progress;
 mod remote;
 mod table;
@@ -76,7 +77,12 @@ verbs! {
     reload::Reload,
     dlq::Dlq,
     outbox::Outbox,
+    bots::Bots,
     connectors::Connectors,
+    components::Components,
+    offers::Offers,
+    rentals::Rentals,
+    tenants::Tenants,
     events::Events,
     send::Send,
     why::Why,

@@ -1,6 +1,7 @@
 //! Whether a host could run well here: its configuration, its files, the machine. Every check reads and changes nothing, whether or
 //! not the host runs. One file a subject; who shows what was found is elsewhere.
 
+mod admission;
 mod contents;
 mod machine;
 mod network;
@@ -89,10 +90,13 @@ type Check = fn(&Patient) -> Vec<Finding>;
 const CHECKS: &[(&str, Check)] = &[
     ("looking at permissions", permissions::check),
     ("looking through the databases", contents::databases),
+    ("looking through what was observed", contents::observations),
     ("comparing stored contents", contents::blobs),
     ("comparing compiled code", contents::cache),
     ("reading generations", contents::generations),
     ("reading the audit log", contents::audit),
+    ("reading accounts and tokens", admission::accounts),
+    ("reading the certificate", admission::certificate),
     ("looking at the network", network::check),
     ("looking at the machine", machine::check),
     ("asking for versions", versions::check),

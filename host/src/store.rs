@@ -49,7 +49,7 @@ pub use self::commit::{
     Commit, Committed, KEY_BYTES_MAX, SumError, TIMER_NAME_BYTES_MAX, TIMER_PAYLOAD_BYTES_MAX, TIMERS_MAX,
     VALUE_BYTES_MAX, sum,
 };
-pub use self::deliver::Sent;
+pub use self::deliver::{Sent, StateEntry};
 use self::directory::DataDirectory;
 use self::engine::{Fence, Lease, LeaseName, Partition};
 pub use self::error::{Flaw, RecordKind, StoreError};

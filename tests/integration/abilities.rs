@@ -3,7 +3,9 @@
 mod belonging;
 mod buffers;
 mod connectors;
+mod following;
 mod injection;
+mod placing;
 mod searching;
 
 use std::process::Output;

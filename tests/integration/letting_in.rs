@@ -13,43 +13,47 @@ use harness::host::{Home, TestHost};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_host");
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const PASSWORD: &str = "correct horse battery";
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// What came back, read to the end of the connection.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
     /// The value of a header, as it came.
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
 /// Sends `METHOD PATH` with further header lines and a body of JSON, and reads the answer.
-fn exchange(mut stream: impl Read + Write, request: &str, body: Option<&Value>) -> Answer {
+pub fn exchange(stream: impl Read + Write, request: &str, body: Option<&Value>) -> Answer {
+    exchange_bytes(stream, request, body.map(Value::to_string).unwrap_or_default().as_bytes())
+}
+
+/// Sends `METHOD PATH` with further header lines and a body, which is JSON unless they say otherwise, and reads the answer.
+pub fn exchange_bytes(mut stream: impl Read + Write, request: &str, body: &[u8]) -> Answer {
     let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
     let mut headers: String = headers.lines().map(|header| format!("{header}\r\n")).collect();
     if !headers.contains("Host:") {
         headers.push_str("Host: localhost\r\n");
     }
-    let body = body.map(Value::to_string).unwrap_or_default();
     if !body.is_empty() && !headers.contains("Content-Type:") {
         headers.push_str("Content-Type: application/json\r\n");
     }
     let len = body.len();
-    let text = format!("{line} HTTP/1.1\r\nConnection: close\r\nContent-Length: {len}\r\n{headers}\r\n{body}");
-    stream.write_all(text.as_bytes()).unwrap();
+    let text = format!("{line} HTTP/1.1\r\nConnection: close\r\nContent-Length: {len}\r\n{headers}\r\n");
+    stream.write_all(&[text.as_bytes(), body].concat()).unwrap();
     let mut bytes = Vec::new();
     // A TLS connection may end without a word of it.
     let _ = stream.read_to_end(&mut bytes);
@@ -59,14 +63,14 @@ fn exchange(mut stream: impl Read + Write, request: &str, body: Option<&Value>) 
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-struct Rig {
-    host: TestHost,
-    address: SocketAddr,
-    client: Client,
+pub struct Rig {
+    pub host: TestHost,
+    pub address: SocketAddr,
+    pub client: Client,
 }
 
 impl Rig {
-    async fn start(admin: &str) -> Self {
+    pub async fn start(admin: &str) -> Self {
         let config = format!("[admin]\nlisten = \"127.0.0.1:0\"\n{admin}\n");
         let host = Home::new(PROGRAM, &config).start().await;
         let address = host.host().admin_address().unwrap();
@@ -74,27 +78,27 @@ impl Rig {
         Self { host, address, client }
     }
 
-    async fn with_token() -> Self {
+    pub async fn with_token() -> Self {
         Self::start(&format!("token = \"{TOKEN}\"")).await
     }
 
-    fn data(&self) -> std::path::PathBuf {
+    pub fn data(&self) -> std::path::PathBuf {
         self.host.home().join("data")
     }
 
-    async fn ask(&self, request: &str, body: Option<Value>) -> Answer {
+    pub async fn ask(&self, request: &str, body: Option<Value>) -> Answer {
         let (address, request) = (self.address, request.to_owned());
         let asked = move || exchange(TcpStream::connect(address).unwrap(), &request, body.as_ref());
         tokio::task::spawn_blocking(asked).await.unwrap()
     }
 
-    async fn account(&self, name: &str, role: &str) {
+    pub async fn account(&self, name: &str, role: &str) {
         let body = json!({ "name": name, "role": role, "password": PASSWORD });
         self.client.edit("/api/v1/accounts", Some(&body)).await.unwrap();
     }
 
     /// Signs in, and returns the cookie and what its requests have to bear.
-    async fn sign_in(&self, name: &str) -> (String, String) {
+    pub async fn sign_in(&self, name: &str) -> (String, String) {
         let body = json!({ "name": name, "password": PASSWORD });
         let answer = self.ask("POST /api/v1/session", Some(body)).await;
         assert_eq!(answer.status, 200, "{answer:?}");

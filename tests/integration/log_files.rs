@@ -641,7 +641,7 @@ async fn so_many_follow_and_no_more() {
     until(|| UnixStream::connect(data.join("admin.sock")).is_ok(), || "no host".to_owned());
     let follow = || ask(&data, "/api/v1/logs?follow=true");
     let status = |reader: &mut BufReader<UnixStream>| heard(reader, "HTTP/1.1");
-    let mut followers: Vec<_> = (0..16).map(|_| follow()).collect();
+    let mut followers: Vec<_> = (0..64).map(|_| follow()).collect();
     assert!(followers.iter_mut().all(|follower| status(follower).contains("200")));
     assert!(status(&mut follow()).contains("503"));
     drop(followers.pop());

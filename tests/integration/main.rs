@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's panic is its report, in what it calls as well")]
 
 mod abilities;
+mod abuse;
 mod admin;
 mod all_or_nothing;
 mod bad_input;
@@ -15,6 +16,7 @@ mod connector_scripted;
 mod connector_telegram;
 mod crash;
 mod daemon;
+mod dashboard;
 mod deliveries;
 mod drop_in;
 mod fairness;
@@ -27,9 +29,11 @@ mod measured;
 mod neighbours;
 mod notices;
 mod observing;
+mod openapi;
 mod operate;
 mod peers;
 mod platforms;
+mod requirements;
 mod rig;
 mod sandbox;
 mod scrape;

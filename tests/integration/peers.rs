@@ -1,6 +1,6 @@
 //! Programs of others: they show that the fakes behave as the real things do. Installed under `$BOTHOST_PEERS`, as
-//! `.ci/run` does it: Python environments `nonebot` and `mail`, and npm's modules in `telegram`. A test whose program is not there
-//! says so and is skipped.
+//! `.ci/run` does it: Python environments `nonebot`, `mail` and `schemathesis`, and npm's modules in `telegram` and `browser`. A test whose
+//! program is not there says so and is skipped.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::session::{Sessions, Subject};
@@ -30,6 +30,8 @@ pub(super) struct Shared {
     /// Held by who changes what is kept, from reading it until it is on disk.
     pub(super) writing: Mutex<()>,
     state: Mutex<State>,
+    /// Whenever somebody may have lost what he could do.
+    pub(super) changed: watch::Sender<()>,
     hashing: Arc<Semaphore>,
 }
 
@@ -90,7 +92,8 @@ impl Book {
     fn of(path: Option<PathBuf>, kept: Kept) -> Self {
         let state = State { kept: Arc::new(kept), ..State::default() };
         let hashing = Arc::new(Semaphore::new(HASHING_MAX));
-        Self(Arc::new(Shared { path, writing: Mutex::new(()), state: Mutex::new(state), hashing }))
+        let (state, changed) = (Mutex::new(state), watch::Sender::new(()));
+        Self(Arc::new(Shared { path, writing: Mutex::new(()), state, changed, hashing }))
     }
 
     /// Puts the configuration's token in force, from the next request on. Sessions that were begun with another one end.
@@ -100,6 +103,7 @@ impl Book {
         if state.configured != configured {
             state.configured = configured;
             state.sessions.end_all_of(&Subject::Configured);
+            self.0.changed.send_replace(());
         }
     }
 
@@ -205,6 +209,24 @@ impl Book {
     /// Ends a session. One that is over stays over.
     pub fn sign_out(&self, id: &[u8]) {
         self.state().sessions.end(&Digest::of(id));
+        self.0.changed.send_replace(());
+    }
+
+    /// Returns what changes whenever somebody may have lost what he could do.
+    pub(super) fn changed(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
+    /// Returns whether what was shown still lets this one in, as who he was. Does not count as being seen.
+    pub(super) fn lets_in(&self, shown: &Digest, caller: &Caller) -> bool {
+        let (now, wall) = (Instant::now(), Timestamp::now());
+        let state = self.state();
+        let subject = match caller.way {
+            Way::Socket => return true,
+            Way::Token => state.token(shown, wall),
+            Way::Session => state.sessions.of(shown, now).map(|session| session.subject.clone()),
+        };
+        subject.and_then(|subject| state.caller(&subject, caller.way, wall)).as_ref() == Some(caller)
     }
 
     /// Returns the name of the account whose password this is. A wrong one counts against the source.

@@ -159,6 +159,7 @@ impl Book {
             let mut state = book.state();
             state.kept = Arc::new(kept);
             then(&mut state);
+            book.0.changed.send_replace(());
             Ok(())
         });
         changed.await.expect("changing the book does not panic")

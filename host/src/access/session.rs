@@ -70,6 +70,11 @@ impl Sessions {
         Some(session)
     }
 
+    /// Returns a session that is not over.
+    pub(super) fn of(&self, id: &Digest, now: Instant) -> Option<&Session> {
+        self.0.get(id).filter(|session| !session.is_over(now))
+    }
+
     /// Ends one.
     pub(super) fn end(&mut self, id: &Digest) {
         self.0.remove(id);

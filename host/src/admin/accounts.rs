@@ -8,6 +8,7 @@ use super::api::Api;
 use super::ask::Ask;
 use super::endpoint::{Access, Endpoint, Listing};
 use super::problem::{Problem, chain};
+use super::schema::{NameWord, RoleWord, StandingWord};
 use super::session::denied;
 use crate::access::{AccessError, Account, AccountChange, NewAccount, Role, Standing, Way};
 use crate::id::{AccountName, TenantName};
@@ -22,12 +23,12 @@ pub struct AccountView {
     /// Its name.
     pub name: String,
     /// What it may do: `viewer`, `operator` or `admin`.
-    #[schemars(with = "String")]
+    #[schemars(with = "RoleWord")]
     pub role: Role,
     /// Whose things it sees; none: the whole host's.
     pub tenant: Option<String>,
     /// Whether it lets in: `enabled` or `disabled`.
-    #[schemars(with = "String")]
+    #[schemars(with = "StandingWord")]
     pub standing: Standing,
     /// When it was made, in RFC 3339.
     pub created_at: String,
@@ -50,17 +51,17 @@ impl AccountView {
 #[serde(deny_unknown_fields)]
 struct New {
     /// Its name.
-    #[schemars(with = "String")]
+    #[schemars(with = "NameWord")]
     name: AccountName,
     /// Its password: 12 to 1,024 bytes.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", length(min = 12, max = 1024))]
     password: Secret,
     /// What it may do: `viewer`, `operator` or `admin`.
-    #[schemars(with = "String")]
+    #[schemars(with = "RoleWord")]
     role: Role,
     /// Whose things it sees; none: the whole host's.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<NameWord>")]
     tenant: Option<TenantName>,
 }
 
@@ -70,11 +71,11 @@ struct New {
 struct Change {
     /// What it may do.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<RoleWord>")]
     role: Option<Role>,
     /// Whether it lets in: `enabled` or `disabled`.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<StandingWord>")]
     standing: Option<Standing>,
 }
 
@@ -83,7 +84,7 @@ struct Change {
 #[serde(deny_unknown_fields)]
 struct Password {
     /// The new one: 12 to 1,024 bytes.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", length(min = 12, max = 1024))]
     password: Secret,
     /// The one until now, where it is one's own account.
     #[serde(default)]
@@ -98,6 +99,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post("/api/v1/accounts", admin, "makes an account")
             .reads_json::<New>(BODY_BYTES_MAX)
             .with_status(StatusCode::CREATED)
+            .named_by("name")
             .json(async |api, ask| add(&api, &ask).await),
         Endpoint::of(
             Method::PATCH,
@@ -175,10 +177,10 @@ impl From<AccessError> for Problem {
         match error {
             AccessError::Absent { .. } => Self::Absent(error.to_string()),
             AccessError::Taken { .. } | AccessError::Full { .. } => Self::Conflict(error.to_string()),
-            AccessError::Reserved { .. }
-            | AccessError::PasswordLength { .. }
-            | AccessError::Power(_)
-            | AccessError::Expired => Self::BadRequest(error.to_string()),
+            AccessError::PasswordLength { .. } => Self::BadRequest(error.to_string()),
+            AccessError::Reserved { .. } | AccessError::Power(_) | AccessError::Expired => {
+                Self::Unprocessable(error.to_string())
+            }
             AccessError::Damaged { .. }
             | AccessError::Newer { .. }
             | AccessError::Disk { .. }

@@ -15,14 +15,15 @@ use super::ask::Ask;
 use super::endpoint::{Access, Answers, Endpoint};
 use super::figures::{self, FiguresView};
 use super::health::{Facts, Health, Verdict};
+use super::offers::Schemas;
 use super::problem::{Answer, answer, json};
 use super::records::Records;
 use super::stream::Streams;
 use super::upload::Uploads;
 use super::{
     Sources, accounts, alerts, audit, bots, buffers, components, configuration, connectors, degraded, errors, events,
-    history, incidents, injection, letters, logs, offers, openapi, operate, pages, places, probes, queue, rentals,
-    router, sends, session, status, story, tenants, tokens,
+    history, incidents, injection, kept, letters, logs, offers, openapi, operate, pages, places, probes, queue,
+    rentals, router, sends, session, status, story, tenants, tokens,
 };
 use crate::access::{Caller, Role, Scope};
 use crate::id::BotName;
@@ -41,6 +42,7 @@ pub(super) struct Api {
     /// Requests that change something, which go on to their end though their client may leave.
     pub(super) changes: TaskTracker,
     pub(super) uploads: Uploads,
+    pub(super) schemas: Schemas,
     started: Instant,
     rendering: Mutex<Option<Rendering>>,
 }
@@ -67,6 +69,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     all.extend(operate::endpoints());
     all.extend(connectors::endpoints());
     all.extend(events::endpoints());
+    all.extend(kept::endpoints());
     all.extend(injection::endpoints());
     all.extend(router::endpoints());
     all.extend(story::endpoints());
@@ -126,6 +129,7 @@ impl Api {
             streams,
             changes,
             uploads: Uploads::default(),
+            schemas: Schemas::default(),
             started: Instant::now(),
             rendering: Mutex::new(None),
         }

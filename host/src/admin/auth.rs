@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, Method, Uri};
 
 use super::cookie::{self, Transport};
 use super::problem::Problem;
-use crate::access::{Book, Caller, Denied, Key, Source};
+use crate::access::{Admission, Book, Caller, Denied, Key, SignedIn, Source};
 
 /// Says for whom a browser sends a request.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -45,6 +45,8 @@ pub(super) struct Visitor {
     pub(super) csrf: Option<Key>,
     /// The session's id; none: it is no session.
     pub(super) session: Option<Key>,
+    /// By what he was let in; none: by the socket, or not at all.
+    pub(super) admission: Option<Admission>,
     /// From where; none: by the socket.
     pub(super) address: Option<IpAddr>,
     pub(super) transport: Transport,
@@ -53,7 +55,8 @@ pub(super) struct Visitor {
 impl Visitor {
     /// Returns somebody of whom nothing else is known.
     pub(super) fn of(caller: Option<Caller>, refusal: Problem) -> Self {
-        Self { caller, refusal, csrf: None, session: None, address: None, transport: Transport::Plain }
+        let transport = Transport::Plain;
+        Self { caller, refusal, csrf: None, session: None, admission: None, address: None, transport }
     }
 
     /// Returns what is counted of where he comes from; none: by the socket.
@@ -102,19 +105,26 @@ impl TcpDoor {
         }
         if let Some(given) = bearer(headers) {
             return match self.book.by_token(given, Some(address.into())) {
-                Ok(caller) => Visitor { caller: Some(caller), ..nobody },
+                Ok(caller) => self.let_in(caller, given, nobody),
                 Err(Denied::Later(wait)) => Visitor { refusal: Problem::TooManyAttempts(wait), ..nobody },
                 Err(Denied::Wrong) => nobody,
             };
         }
         let session = headers.get_all(COOKIE).iter().find_map(|header| cookie::session_id(header, transport));
         let Some(session) = session else { return nobody };
-        match self.book.by_session(session.expose().as_bytes()) {
-            Some(signed_in) => {
-                Visitor { caller: Some(signed_in.caller), csrf: Some(signed_in.csrf), session: Some(session), ..nobody }
+        let id = session.expose().as_bytes();
+        match self.book.by_session(id) {
+            Some(SignedIn { caller, csrf }) => {
+                let visitor = self.let_in(caller, id, nobody);
+                Visitor { csrf: Some(csrf), session: Some(session), ..visitor }
             }
             None => nobody,
         }
+    }
+
+    fn let_in(&self, caller: Caller, shown: &[u8], nobody: Visitor) -> Visitor {
+        let admission = Admission::new(self.book.clone(), caller.clone(), shown);
+        Visitor { caller: Some(caller), admission: Some(admission), ..nobody }
     }
 
     /// Refuses what a page sends after its own name was made to resolve to this machine.

@@ -131,7 +131,7 @@ pub(super) fn list(api: &Api, ask: &Ask) -> Result<Listing<BotView>, Problem> {
 
 /// Tells which bots there are, and from then on each that changes, comes or goes: events `bot` and `gone`.
 fn follow(api: &Arc<Api>, ask: &Ask) -> Result<Answer, Problem> {
-    let place = api.streams.place()?;
+    let place = api.streams.place(&ask.from)?;
     let (api, scope) = (Arc::clone(api), ask.scope().clone());
     let mut told: BTreeMap<BotName, BotStatus> = BTreeMap::new();
     let mut turn = 0_u64;

@@ -13,10 +13,19 @@ use super::auth::Visitor;
 use super::endpoint::Endpoint;
 use super::problem::{Answer, Problem, chain};
 use crate::audit::{Entry, Outcome};
+use crate::id::TenantName;
 
 /// Who an answer turned out to be about, where the request did not say: who signed in.
 #[derive(Debug, Clone)]
 pub(super) struct SignedInAs(pub(super) Arc<str>);
+
+/// What came of a form, in the extensions of the answer that leads back whatever it was.
+#[derive(Debug, Clone)]
+pub(super) struct CameTo {
+    pub(super) status: StatusCode,
+    /// What it was about, where the path does not say; may be empty.
+    pub(super) about: String,
+}
 
 /// What is known of a request before it is served.
 #[derive(Debug, Clone)]
@@ -37,6 +46,18 @@ impl Signed {
         let path = head.uri.path();
         let subject = if names.is_empty() { path.to_owned() } else { format!("{path}?{}", names.join("&")) };
         Self { who, address: visitor.address, method: head.method.clone(), subject }
+    }
+
+    /// Adds what an answer says of who asked and of what it was about, and returns what came of it.
+    fn read(&mut self, answer: &Answer) -> StatusCode {
+        if let Some(SignedInAs(name)) = answer.extensions().get() {
+            self.who = Some((Arc::clone(name), "session"));
+        }
+        let Some(CameTo { status, about }) = answer.extensions().get() else { return answer.status() };
+        if !about.is_empty() {
+            self.subject = format!("{}: {about}", self.subject);
+        }
+        *status
     }
 
     fn entry(self, outcome: Outcome, status: StatusCode) -> Entry {
@@ -75,21 +96,22 @@ pub(super) async fn change(
         let why = chain(&error);
         return Err(Problem::Unavailable(format!("nothing is changed while it cannot be recorded: {why}")));
     }
+    let mut signed = signed;
+    if let Some(name) = endpoint.named_by.and_then(|member| named(&ask.body, member)) {
+        signed.subject = format!("{}/{name}", signed.subject);
+    }
     let changes = api.changes.clone();
     let changed = changes.spawn(async move {
         let served = endpoint.serve(Arc::clone(&api), ask).await;
-        let mut signed = signed;
-        let (status, outcome) = match &served {
-            // Locked out, he was recorded before he was.
-            Err(Problem::TooManyAttempts(_)) => return served,
-            Ok(answer) => {
-                if let Some(SignedInAs(name)) = answer.extensions().get() {
-                    signed.who = Some((Arc::clone(name), "session"));
-                }
-                (answer.status(), outcome(answer.status()))
-            }
-            Err(problem) => (problem.status(), outcome(problem.status())),
+        let status = match &served {
+            Ok(answer) => signed.read(answer),
+            Err(problem) => problem.status(),
         };
+        // Locked out, he was recorded before he was.
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return served;
+        }
+        let outcome = outcome(status);
         match api.sources.audit.record(signed.entry(outcome, status)).await {
             Ok(()) => served,
             Err(error) if outcome == Outcome::Done => {
@@ -103,6 +125,13 @@ pub(super) async fn change(
         Ok(served) => served,
         Err(_) => Err(Problem::Unavailable("it went wrong in the host: its log says more".to_owned())),
     }
+}
+
+/// Returns the name that a body gives, if it is one.
+fn named(body: &[u8], member: &str) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    // Tenants' names have the form of all names.
+    body.get(member)?.as_str()?.parse::<TenantName>().ok().map(|name| name.to_string())
 }
 
 fn outcome(status: StatusCode) -> Outcome {

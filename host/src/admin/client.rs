@@ -1,6 +1,7 @@
 //! The other end of the admin side, for the verbs that talk to a running host: by its socket on this machine, or by its address in a
 //! network. A request is a connection; redirects are not followed, so that a token goes nowhere but to the host it is for.
 
+mod content;
 mod door;
 mod events;
 mod url;
@@ -17,6 +18,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
+use self::content::Content;
 use self::door::Door;
 pub use self::door::{OpenWay, Trust};
 use self::events::EventReader;
@@ -176,6 +178,26 @@ impl Client {
         Ok(self.ask(Method::GET, path, None).await?.json(path)?.0)
     }
 
+    /// Asks for one page of a listing, and returns it with the path of the next one, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`].
+    pub async fn page(&self, path: &str) -> Result<(Value, Option<String>), ClientError> {
+        let (page, headers) = self.ask(Method::GET, path, None).await?.json(path)?;
+        Ok((page, next_page(&headers)))
+    }
+
+    /// Has the host put what is no JSON to a path, as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::post`].
+    pub async fn put(&self, path: &str, media_type: &'static str, body: Vec<u8>) -> Result<Value, ClientError> {
+        let content = Content { media_type, bytes: body.into() };
+        Ok(self.clone().patient().ask_with(Method::PUT, path, content).await?.json(path)?.0)
+    }
+
     /// Asks for a listing, and for its further pages as long as the host names a next one.
     ///
     /// # Errors
@@ -262,7 +284,7 @@ impl Client {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(error.into()))?;
         let followed = async {
-            let request = self.request(Method::GET, path, None).map_err(broken)?;
+            let request = self.request(Method::GET, path, Content::json(None)).map_err(broken)?;
             let answer = tokio::time::timeout(SILENT_MAX, sender.send_request(request)).await.map_err(silent)?;
             let answer = answer.map_err(|error| broken(error.into()))?;
             if !answer.status().is_success() {
@@ -289,9 +311,13 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, ClientError> {
+        self.ask_with(method, path, Content::json(body)).await
+    }
+
+    async fn ask_with(&self, method: Method, path: &str, content: Content) -> Result<Answer, ClientError> {
         let asked = async {
             let stream = self.door.open().await?;
-            let request = self.request(method, path, body);
+            let request = self.request(method, path, content);
             let answer = async { exchange(TokioIo::new(stream), request?).await };
             answer.await.map_err(|source| ClientError::Broken { path: path.to_owned(), source })
         };
@@ -304,10 +330,10 @@ impl Client {
         answer?.checked(path)
     }
 
-    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, BoxError> {
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+    fn request(&self, method: Method, path: &str, content: Content) -> Result<Request<Full<Bytes>>, BoxError> {
+        let Content { media_type, bytes } = content;
         let request = self.door.sign(Request::builder().method(method).uri(self.door.target(path)));
-        Ok(request.header(ACCEPT, ACCEPTED).header(CONTENT_TYPE, "application/json").body(Full::new(body))?)
+        Ok(request.header(ACCEPT, ACCEPTED).header(CONTENT_TYPE, media_type).body(Full::new(bytes))?)
     }
 }
 

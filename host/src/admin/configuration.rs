@@ -230,7 +230,7 @@ fn key(ask: &Ask) -> Result<String, Problem> {
 }
 
 fn missing(name: &str) -> Problem {
-    Problem::BadRequest(format!("`{name}` is missing"))
+    Problem::Unprocessable(format!("`{name}` is missing"))
 }
 
 /// Returns who edits, and why. A program may say for whom it does; who signed in speaks for himself.

@@ -60,7 +60,8 @@ impl Transport {
             (CONTENT_SECURITY_POLICY, POLICY),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (X_FRAME_OPTIONS, "DENY"),
-            (REFERRER_POLICY, "no-referrer"),
+            // Not `no-referrer`: under that a page's own forms come with `Origin: null`, as those of another site do.
+            (REFERRER_POLICY, "same-origin"),
             (OPENER_POLICY, "same-origin"),
             (RESOURCE_POLICY, "same-origin"),
         ];

@@ -13,6 +13,7 @@ use super::api::Api;
 use super::ask::Ask;
 use super::parameter::Parameter;
 use super::problem::{Answer, Problem, json};
+use super::query::Query;
 use crate::access::Role;
 
 /// What the body of most requests may have.
@@ -79,6 +80,8 @@ pub(super) struct Endpoint {
     pub(super) answers: Answers,
     /// The status of an answer that is no problem.
     pub(super) status: StatusCode,
+    /// The member of a JSON body that names what is made, which the audit log may show.
+    pub(super) named_by: Option<&'static str>,
     handler: Handler,
 }
 
@@ -117,6 +120,21 @@ impl<T> Listing<T> {
     }
 }
 
+impl<T: Serialize> Listing<T> {
+    /// Returns it as JSON, with where it goes on in the header `Link`.
+    pub(super) fn answer(self, path: &str, query: &Query) -> Answer {
+        let Self { items, next } = self;
+        let mut answer = json(StatusCode::OK, &items);
+        if let Some((parameter, value)) = next {
+            let link = format!("<{path}?{}>; rel=\"next\"", query.with(parameter, &value));
+            if let Ok(link) = HeaderValue::try_from(link) {
+                answer.headers_mut().insert(http::header::LINK, link);
+            }
+        }
+        answer
+    }
+}
+
 /// What belongs to a generation, which its tag names.
 #[derive(Debug)]
 pub(super) struct Tagged<T> {
@@ -139,6 +157,7 @@ impl Endpoint {
             reads: Reads::Nothing,
             answers: Answers::Nothing,
             status: StatusCode::OK,
+            named_by: None,
             handler: Arc::new(|_, _| Box::pin(async { Err(Problem::NotFound) })),
         })
     }
@@ -206,6 +225,12 @@ impl Draft {
         self
     }
 
+    /// Says which member of a JSON body names what is made.
+    pub(super) fn named_by(mut self, member: &'static str) -> Self {
+        self.0.named_by = Some(member);
+        self
+    }
+
     /// Answers with JSON.
     pub(super) fn json<T, R, H>(self, handler: H) -> Endpoint
     where
@@ -232,17 +257,7 @@ impl Draft {
         self.raw(answers, move |api, ask| {
             let (path, query) = (ask.uri_path.clone(), ask.query.clone());
             let served = handler(api, ask);
-            async move {
-                let Listing { items, next } = served.await?;
-                let mut answer = json(StatusCode::OK, &items);
-                if let Some((parameter, value)) = next {
-                    let link = format!("<{path}?{}>; rel=\"next\"", query.with(parameter, &value));
-                    if let Ok(link) = HeaderValue::try_from(link) {
-                        answer.headers_mut().insert(http::header::LINK, link);
-                    }
-                }
-                Ok(answer)
-            }
+            async move { Ok(served.await?.answer(&path, &query)) }
         })
     }
 

@@ -1,18 +1,22 @@
 //! `/api/v1/events`: the search for events that were taken over. A search looks at so many and no more: where there are more, the
 //! header `Link` says where to go on, however few were found.
 
-use std::collections::BTreeSet;
+mod follower;
 
-use schemars::JsonSchema;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use self::follower::Follower;
 use super::api::Api;
 use super::ask::Ask;
-use super::endpoint::{Access, Endpoint, Listing};
+use super::endpoint::{Access, Answers, Endpoint, Listing};
 use super::event::Outline;
 use super::operate::no_bot;
-use super::parameter::{BEFORE, CONNECTOR, Kind, LIMIT, Parameter, SINCE, UNTIL};
-use super::problem::Problem;
+use super::parameter::{BEFORE, CONNECTOR, FOLLOW, Kind, LIMIT, Parameter, SINCE, UNTIL};
+use super::problem::{Answer, Problem};
 use crate::access::{Role, Scope};
 use crate::clock::Timestamp;
 use crate::grants::ConnectorKey;
@@ -98,31 +102,46 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     const STATES: Kind = Kind::OneOf(&["waiting", "done", "dead", "dropped"]);
     const STATE: Parameter = Parameter::new("state", STATES, "where a bot stands with it");
     const TEXT: Parameter = Parameter::new("text", Kind::Text, "whose text has this in it, however it is capitalised");
-    const ALL: &[Parameter] = &[OF_BOT, CONNECTOR, CONVERSATION, STATE, TEXT, SINCE, UNTIL, BEFORE, LIMIT];
-    const OF_ONE: &[Parameter] = &[CONNECTOR, CONVERSATION, STATE, TEXT, SINCE, UNTIL, BEFORE, LIMIT];
+    const ALL: &[Parameter] = &[OF_BOT, CONNECTOR, CONVERSATION, STATE, TEXT, SINCE, UNTIL, BEFORE, LIMIT, FOLLOW];
+    const OF_ONE: &[Parameter] = &[CONNECTOR, CONVERSATION, STATE, TEXT, SINCE, UNTIL, BEFORE, LIMIT, FOLLOW];
+    let answers = || Answers::JsonOrEvents(SchemaGenerator::subschema_for::<Vec<EventView>>);
     vec![
-        Endpoint::get("/api/v1/events", Access::Tenant(Role::Viewer), "events that were taken over, the latest first")
-            .takes(ALL)
-            .list(async |api, ask| {
-                let bots = asked_bots(&api, &ask)?;
-                list(&api, &ask, bots).await
-            }),
+        Endpoint::get(
+            "/api/v1/events",
+            Access::Tenant(Role::Viewer),
+            "events that were taken over, the latest first; followed, those that come, and how they end",
+        )
+        .takes(ALL)
+        .raw(answers(), serve),
         Endpoint::get(
             "/api/v1/bots/{bot}/events",
             Access::Bot(Role::Viewer),
-            "events that a bot hears, the latest first",
+            "events that a bot hears, the latest first; followed, those that come, and how they end",
         )
         .takes(OF_ONE)
-        .list(async |api, ask| {
-            let bot = ask.bot()?;
-            list(&api, &ask, Some([bot].into())).await
-        }),
+        .raw(answers(), serve),
     ]
 }
 
+async fn serve(api: Arc<Api>, ask: Ask) -> Result<Answer, Problem> {
+    let bots = asked_bots(&api, &ask)?;
+    if !ask.query.flag("follow")? {
+        return Ok(list(&api, &ask, bots).await?.answer(&ask.uri_path, &ask.query));
+    }
+    for key in ["since", "until", "before", "limit"] {
+        if ask.query.given(key).is_some() {
+            return Err(Problem::BadRequest(format!("`{key}` goes with a search: what is followed begins now")));
+        }
+    }
+    let place = api.streams.place(&ask.from)?;
+    let wanted = asked(&ask, bots)?;
+    Ok(place.follow(Follower::begin(api, ask, wanted).await?.pieces()))
+}
+
 /// Returns whose events are asked for: of the bot that is named, else, for a tenant, of all of its own. None: of all.
-fn asked_bots(api: &Api, ask: &Ask) -> Result<Option<BTreeSet<BotName>>, Problem> {
-    let bot = ask.query.name::<BotName>("bot")?;
+pub(super) fn asked_bots(api: &Api, ask: &Ask) -> Result<Option<BTreeSet<BotName>>, Problem> {
+    let in_path = ask.part("bot");
+    let bot = if in_path.is_empty() { ask.query.name::<BotName>("bot")? } else { Some(ask.bot()?) };
     match (bot, ask.scope()) {
         (None, Scope::Host) => Ok(None),
         (Some(bot), Scope::Host) => Ok(Some([bot].into())),
@@ -135,8 +154,8 @@ fn asked_bots(api: &Api, ask: &Ask) -> Result<Option<BTreeSet<BotName>>, Problem
     }
 }
 
-/// Finds them, the latest first.
-pub(super) async fn list(api: &Api, ask: &Ask, bots: Option<BTreeSet<BotName>>) -> Result<Listing<EventView>, Problem> {
+/// Returns what is looked for.
+fn asked(ask: &Ask, bots: Option<BTreeSet<BotName>>) -> Result<SearchQuery, Problem> {
     let (query, now) = (&ask.query, Timestamp::now());
     let stand = match query.text("state") {
         None => None,
@@ -149,7 +168,7 @@ pub(super) async fn list(api: &Api, ask: &Ask, bots: Option<BTreeSet<BotName>>) 
             return Err(Problem::BadRequest(detail.to_owned()));
         }
     };
-    let search = SearchQuery {
+    Ok(SearchQuery {
         bots,
         stand,
         connector: query.name::<ConnectorKey>("connector")?,
@@ -158,9 +177,14 @@ pub(super) async fn list(api: &Api, ask: &Ask, bots: Option<BTreeSet<BotName>>) 
         since: query.moment("since", now)?,
         until: query.moment("until", now)?,
         before: query.number("before")?,
+        after: None,
         limit: query.limit()?,
-    };
-    let page = api.records.ask(api.records.store().search(search)).await?;
+    })
+}
+
+/// Finds them, the latest first.
+pub(super) async fn list(api: &Api, ask: &Ask, bots: Option<BTreeSet<BotName>>) -> Result<Listing<EventView>, Problem> {
+    let page = api.records.ask(api.records.store().search(asked(ask, bots)?)).await?;
     let next = match page.end {
         SearchEnd::Oldest => None,
         SearchEnd::Full { before } | SearchEnd::Cut { before } => Some(("before", before.to_string())),

@@ -21,6 +21,7 @@ use super::auth::Visitor;
 use super::chronicle::{self, Signed};
 use super::endpoint::{Access, BODY_BYTES_MAX, Endpoint, Reads};
 use super::operate::no_bot;
+use super::pages;
 use super::problem::{Answer, Problem, redirect};
 use super::query::Query;
 use crate::access::{Caller, Key, Way};
@@ -48,9 +49,14 @@ pub(super) fn router(api: &Arc<Api>, endpoints: Vec<Endpoint>) -> Router {
     for (path, endpoints) in by_path {
         router = router.route(path, methods(api, endpoints));
     }
-    router.fallback(|request: Request<Body>| async move {
-        let nothing = |visitor: Visitor| visitor.caller.map_or(visitor.refusal, |_| Problem::NotFound);
-        visitor(&request).map_or(Problem::NotFound, nothing).into_answer()
+    let api = Arc::clone(api);
+    router.fallback(move |request: Request<Body>| {
+        let api = Arc::clone(&api);
+        async move {
+            let nothing = |visitor: Visitor| visitor.caller.map_or(visitor.refusal, |_| Problem::NotFound);
+            let problem = visitor(&request).map_or(Problem::NotFound, nothing);
+            pages::refuse(&api, &request.into_parts().0, problem).await
+        }
     })
 }
 
@@ -66,9 +72,14 @@ fn methods(api: &Arc<Api>, endpoints: Vec<Endpoint>) -> MethodRouter {
             async move { serve(api, endpoint, request).await }
         });
     }
-    methods.fallback(move |request: Request<Body>| async move {
-        let refusal = visitor(&request).filter(|visitor| visitor.caller.is_none() && !is_open);
-        refusal.map_or(Problem::MethodNotAllowed { allow }, |visitor| visitor.refusal).into_answer()
+    let api = Arc::clone(api);
+    methods.fallback(move |request: Request<Body>| {
+        let (api, allow) = (Arc::clone(&api), allow.clone());
+        async move {
+            let refusal = visitor(&request).filter(|visitor| visitor.caller.is_none() && !is_open);
+            let problem = refusal.map_or(Problem::MethodNotAllowed { allow }, |visitor| visitor.refusal);
+            pages::refuse(&api, &request.into_parts().0, problem).await
+        }
     })
 }
 
@@ -91,13 +102,13 @@ fn visitor<B>(request: &Request<B>) -> Option<Visitor> {
 
 async fn serve(api: Arc<Api>, endpoint: Arc<Endpoint>, request: Request<Body>) -> Answer {
     let (head, body) = request.into_parts();
-    match try_serve(api, &endpoint, head, body).await {
-        Ok(answer) => answer,
+    let seen = endpoint.is_page().then(|| head.clone());
+    match (try_serve(Arc::clone(&api), &endpoint, head, body).await, seen) {
+        (Ok(answer), _) => answer,
         // A person is shown where to sign in.
-        Err(problem) if endpoint.is_page() && problem.is_unknown_caller() => {
-            redirect(StatusCode::SEE_OTHER, "/sign-in")
-        }
-        Err(problem) => problem.into_answer(),
+        (Err(problem), Some(_)) if problem.is_unknown_caller() => redirect(StatusCode::SEE_OTHER, "/sign-in"),
+        (Err(problem), Some(head)) => pages::refuse(&api, &head, problem).await,
+        (Err(problem), None) => problem.into_answer(),
     }
 }
 

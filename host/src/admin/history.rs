@@ -201,7 +201,7 @@ fn history_query(query: &Query, now: Timestamp) -> Result<history::Query, Proble
     let default = until.saturating_sub(WINDOW);
     let since = query.moment("since", now)?.unwrap_or(default);
     if since >= until {
-        return Err(Problem::BadRequest(format!("`since` must be before `until`, not {since} and {until}")));
+        return Err(Problem::Unprocessable(format!("`since` must be before `until`, not {since} and {until}")));
     }
     let bot = query.name::<BotName>("bot")?.map(|bot| ("bot".to_owned(), bot.to_string()));
     let connector = query.name::<ConnectorKey>("connector")?;
@@ -237,12 +237,14 @@ mod tests {
         for (query, said) in [
             ("", "`name` is missing"),
             ("name=x&since=yesterday", "`since` must be a moment such as"),
-            ("name=x&since=1m&until=2m", "`since` must be before `until`"),
             ("name=x&step=5", "`step` must be a length of time"),
             ("name=x&bot=A%20B", "`bot`: "),
         ] {
             let refused = asked(query);
             assert!(matches!(&refused, Err(Problem::BadRequest(detail)) if detail.starts_with(said)), "{refused:?}");
         }
+        let backwards = asked("name=x&since=1m&until=2m");
+        let said = "`since` must be before `until`";
+        assert!(matches!(&backwards, Err(Problem::Unprocessable(detail)) if detail.starts_with(said)), "{backwards:?}");
     }
 }

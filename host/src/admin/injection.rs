@@ -22,21 +22,26 @@ const USER_DEFAULT: &str = "operator";
 #[serde(deny_unknown_fields)]
 pub struct InjectionBody {
     /// What is to have been written: a message, or a command as people write it.
+    #[schemars(length(min = 1, max = 32_768))]
     pub text: String,
     /// The platform's id of the conversation, which is where the answer goes. Default: `operator`.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 256))]
     pub conversation: Option<String>,
     /// The connector that it is to have come through, and that the answer goes out by. Default: the only one that the bot hears.
     #[serde(default)]
     pub connector: Option<String>,
     /// The platform's id of who is to have written it. Default: `operator`.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 256))]
     pub user: Option<String>,
     /// The name that people see.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 256))]
     pub user_name: Option<String>,
     /// What tells it apart: a second one with the same id, through the same connector, is not handed over. Default: nothing.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 256))]
     pub id: Option<String>,
 }
 
@@ -58,9 +63,8 @@ impl From<InjectionError> for Problem {
     fn from(error: InjectionError) -> Self {
         match &error {
             InjectionError::NoBot(_) | InjectionError::NoConnector(_) => Self::Conflict(error.to_string()),
-            InjectionError::Ambiguous { .. } | InjectionError::Unheard { .. } | InjectionError::Length { .. } => {
-                Self::BadRequest(error.to_string())
-            }
+            InjectionError::Ambiguous { .. } | InjectionError::Unheard { .. } => Self::Unprocessable(error.to_string()),
+            InjectionError::Length { .. } => Self::BadRequest(error.to_string()),
             InjectionError::Full | InjectionError::Store(_) => Self::Unavailable(error.to_string()),
         }
     }

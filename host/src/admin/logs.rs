@@ -68,7 +68,7 @@ pub struct LineView {
 /// Answers with the last lines, or with these and all that come.
 async fn logs(api: &Api, ask: &Ask) -> Result<Answer, Problem> {
     let bot = ask.asked_bot(api)?;
-    let place = if ask.query.flag("follow")? { Some(api.streams.place()?) } else { None };
+    let place = if ask.query.flag("follow")? { Some(api.streams.place(&ask.from)?) } else { None };
     let dir = Directory(api.sources.logs.clone());
     let (question, count) = dir.question(bot, &ask.query)?;
     let read = tokio::task::spawn_blocking(move || question.last(count)).await;

@@ -1,5 +1,8 @@
 //! `/api/v1/offers`: what tenants may rent, and with which form.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +14,15 @@ use super::parameter::EDIT;
 use super::problem::Problem;
 use super::rentals::{AppliedView, optional_match};
 use crate::access::Role;
+use crate::bot::manifest::ComponentName;
 use crate::connector::{AskedKey, AskedKind};
 use crate::generation::EditError;
-use crate::id::OfferName;
+use crate::id::{ContentHash, OfferName};
 use crate::offer::{Audience, Field, Offer, Schema, form};
-use crate::supervisor::Inspector;
+use crate::supervisor::{InspectError, Inspector};
+
+/// Components whose schemas are remembered: more offers than that are asked each time.
+const SCHEMAS_MAX: usize = 64;
 
 /// One offer as those see it to whom it is made.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -88,7 +95,8 @@ pub(super) async fn list(api: &Api, ask: &Ask) -> Result<Vec<OfferView>, Problem
     let mut views = Vec::new();
     for (name, offer) in &inspector.config().offers {
         if scope.tenant().is_none_or(|tenant| offer.value.audience.includes(tenant)) {
-            let mut view = view(name, &offer.value, &inspector).await;
+            let described = api.schemas.of(&inspector, &offer.value.component).await;
+            let mut view = view(name, &offer.value, described);
             if scope.tenant().is_none() {
                 view.component = Some(offer.value.component.to_string());
                 view.tenants = match &offer.value.audience {
@@ -103,9 +111,8 @@ pub(super) async fn list(api: &Api, ask: &Ask) -> Result<Vec<OfferView>, Problem
     Ok(views)
 }
 
-async fn view(name: &OfferName, offer: &Offer, inspector: &Inspector) -> OfferView {
-    let described = inspector.describe(&offer.component).await;
-    let schema = Schema::read(described.as_ref().ok().and_then(|manifest| manifest.settings_schema.as_deref()));
+fn view(name: &OfferName, offer: &Offer, described: Result<Option<String>, InspectError>) -> OfferView {
+    let schema = Schema::read(described.as_ref().ok().and_then(Option::as_deref));
     let texts = offer.texts.clone();
     OfferView {
         name: name.to_string(),
@@ -121,6 +128,40 @@ async fn view(name: &OfferName, offer: &Offer, inspector: &Inspector) -> OfferVi
         // Why is the operator's business.
         unavailable: described.err().map(|_| "the bot is not ready to be rented; ask the operator".to_owned()),
         ..OfferView::default()
+    }
+}
+
+/// What components said lately of the settings that they take: to ask one takes an instance of it, and whoever looks at the offers asks all.
+#[derive(Debug, Default)]
+pub(super) struct Schemas(Mutex<VecDeque<(ContentHash, Option<String>)>>);
+
+impl Schemas {
+    /// Returns what a component of the bots' directory says of its settings.
+    ///
+    /// # Errors
+    ///
+    /// [`InspectError`].
+    pub(super) async fn of(&self, inspector: &Inspector, file: &ComponentName) -> Result<Option<String>, InspectError> {
+        let content = inspector.content(file);
+        if let Some(schema) = content.and_then(|content| self.known(content)) {
+            return Ok(schema);
+        }
+        let schema = inspector.describe(file).await?.settings_schema.map(|schema| schema.to_string());
+        // What was read is of this content: anything else is refused.
+        content.into_iter().for_each(|content| self.keep(content, schema.clone()));
+        Ok(schema)
+    }
+
+    fn known(&self, content: ContentHash) -> Option<Option<String>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find(|(known, _)| *known == content).map(|(_, schema)| schema.clone())
+    }
+
+    fn keep(&self, content: ContentHash, schema: Option<String>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(known, _)| *known != content);
+        kept.push_front((content, schema));
+        kept.truncate(SCHEMAS_MAX);
     }
 }
 

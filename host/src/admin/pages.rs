@@ -35,14 +35,22 @@ mod visit;
 
 use std::sync::Arc;
 
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, Uri};
+use hyper::body::Bytes;
+
 use self::client::Refusal;
+use self::shell::Shell;
 use self::visit::Visit;
 use super::api::Api;
 use super::ask::Ask;
+use super::auth::Visitor;
 use super::endpoint::{Access, Answers, Endpoint};
 use super::parameter::{Kind, Parameter};
-use super::problem::{Answer, Problem};
+use super::problem::{Answer, Problem, redirect};
+use super::query::Query;
 use crate::access::Role;
+use crate::clock::Timestamp;
 
 const fn text(name: &'static str, about: &'static str) -> Parameter {
     Parameter::new(name, Kind::Text, about)
@@ -81,8 +89,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         sight("/messages/{event}", tenant, &[], "what became of a message", async |visit| {
             sights::message(&visit).await
         }),
-        sight("/dead-letters", tenant, &[BOT], "dead letters", async |visit| sights::letters(&visit).await),
-        sight("/outbox", host, &[STATE, CONNECTOR], "the outbox", async |visit| sights::outbox(&visit).await),
+        sight("/dead-letters", tenant, &[BOT, PAGE], "dead letters", async |visit| sights::letters(&visit).await),
+        sight("/outbox", host, &[STATE, CONNECTOR, PAGE], "the outbox", async |visit| sights::outbox(&visit).await),
         sight("/alerts", tenant, &[], "alerts", async |visit| sights::alerts(&visit).await),
         sight("/configuration", host, &[FROM, TO], "the configuration", async |visit| {
             sights::configuration(&visit).await
@@ -100,6 +108,36 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ];
     all.extend(deeds::endpoints());
     all
+}
+
+/// Refuses a request, on a page where it asks for one: a person reads no JSON.
+pub(super) async fn refuse(api: &Arc<Api>, head: &Parts, problem: Problem) -> Answer {
+    let visitor = head.extensions.get::<Visitor>().filter(|_| reply::is_for_a_person(&head.uri, &head.headers));
+    let Some(from) = visitor.cloned() else { return problem.into_answer() };
+    if problem.is_unknown_caller() {
+        return redirect(StatusCode::SEE_OTHER, "/sign-in");
+    }
+    let ask = Ask {
+        visitor: from.caller.clone(),
+        from,
+        uri_path: head.uri.path().to_owned(),
+        path: Vec::new(),
+        query: Query::default(),
+        headers: head.headers.clone(),
+        body: Bytes::new(),
+        stream: None,
+    };
+    let shell = Visit::new(Arc::clone(api), ask).shell().await;
+    reply::refusal(shell, &head.headers, problem)
+}
+
+/// Turns a request away of which nothing is known but its head, on a page where it asks for one.
+pub(super) fn turn_away(uri: &Uri, headers: &HeaderMap, problem: Problem) -> Answer {
+    if !reply::is_for_a_person(uri, headers) {
+        return problem.into_answer();
+    }
+    let shell = Shell::new(reply::language(headers), "/", Timestamp::now());
+    reply::refusal(shell, headers, problem)
 }
 
 /// Returns an endpoint that shows a page; what is refused is told on a page as well.

@@ -54,7 +54,7 @@ impl Parameter {
             Kind::Text => json!({ "type": "string", "minLength": usize::from(self.is_required) }),
             Kind::Name => json!({ "type": "string", "pattern": NAME }),
             Kind::Key => json!({ "type": "string", "pattern": KEY }),
-            Kind::Number => json!({ "type": "integer", "minimum": 0 }),
+            Kind::Number => json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX }),
             Kind::Limit => {
                 json!({ "type": "integer", "minimum": 1, "maximum": super::query::LIMIT_MAX, "default": super::query::LIMIT_DEFAULT })
             }

@@ -25,7 +25,7 @@ pub(super) enum Problem {
     BadRequest(String),
     /// What is named is there, and not in a state for this.
     Conflict(String),
-    /// What is asked for would be no good configuration.
+    /// What is asked for is of the right form and cannot be: it would be no good configuration, or contradicts itself.
     Unprocessable(String),
     /// The client must say what it has seen.
     PreconditionRequired,
@@ -101,7 +101,8 @@ impl Problem {
         }
     }
 
-    fn detail(&self) -> Cow<'static, str> {
+    /// Returns what is wrong, and what would be right.
+    pub(super) fn detail(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Absent(detail)
             | Self::BadRequest(detail)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,6 +13,7 @@ use super::configuration::{EditView, based_on, edited, who};
 use super::endpoint::{Access, Endpoint, Listing, Tagged};
 use super::parameter::EDIT;
 use super::problem::Problem;
+use super::schema::NameWord;
 use crate::access::{Role, Scope};
 use crate::generation::{BotChange, Hand, Origin, Reloaded, Sheet};
 use crate::id::{BotName, OfferName, TenantName};
@@ -107,10 +107,10 @@ pub(super) struct Wishes {
 #[serde(deny_unknown_fields)]
 struct RentalWishes {
     /// By which offer.
-    #[schemars(with = "String")]
+    #[schemars(with = "NameWord")]
     offer: OfferName,
     /// For whom; a tenant rents for itself.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<NameWord>")]
     tenant: Option<TenantName>,
     /// Its settings; the offer's, where none are given.
     settings: Option<Map<String, Value>>,
@@ -141,7 +141,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post("/api/v1/rentals", Access::Tenant(Role::Operator), "rents a bot by an offer")
             .takes(EDIT)
             .reads_json::<RentalWishes>(BODY_BYTES_MAX)
-            .with_status(StatusCode::OK)
+            .named_by("offer")
             .tagged(async |api, ask| {
                 let RentalWishes { offer, tenant, settings, connector, secrets, enabled } = ask.json()?;
                 let change = Wishes { settings, connector, secrets, enabled }.into();
@@ -182,15 +182,15 @@ pub(super) async fn rent(
     (tenant, offer): (Option<TenantName>, OfferName),
     change: BotChange,
 ) -> Result<Tagged<RentedView>, Problem> {
-    let missing = || Problem::BadRequest("`tenant` is missing: whom the bot is for".to_owned());
+    let missing = || Problem::Unprocessable("`tenant` is missing: whom the bot is for".to_owned());
     let tenant = tenant.or_else(|| ask.scope().tenant().cloned()).ok_or_else(missing)?;
     let inspector = api.sources.control.inspector().await?;
     let component = inspector.config().offers.get(&offer).map(|offer| offer.value.component.clone());
     let described = match component {
-        Some(component) => inspector.describe(&component).await.ok(),
+        Some(component) => api.schemas.of(&inspector, &component).await.ok().flatten(),
         None => None,
     };
-    let schema = Schema::read(described.as_ref().and_then(|manifest| manifest.settings_schema.as_deref()));
+    let schema = Schema::read(described.as_deref());
     let rented = api.sources.editor.rent(hand(ask)?, (tenant, offer), change, schema).await;
     let (bot, outcome) = match rented {
         Ok((bot, reloaded)) => (bot.to_string(), Ok(reloaded)),

@@ -23,6 +23,7 @@ use tracing::warn;
 
 use super::auth::{Door, TcpDoor};
 use super::cookie::Transport;
+use super::pages;
 use super::problem::Answer;
 use super::stream::Taken;
 use super::tls::TlsHandle;
@@ -182,7 +183,7 @@ impl Server {
 async fn answer(router: &Router, door: &Door, peer: Option<IpAddr>, mut request: Request<Incoming>) -> Answer {
     let received = door.receive(peer, request.method(), request.uri(), request.headers());
     let mut answer = match received {
-        Err(problem) => problem.into_answer(),
+        Err(problem) => pages::turn_away(request.uri(), request.headers(), problem),
         Ok(visitor) => {
             request.extensions_mut().insert(visitor);
             let served = TowerToHyperService::new(router.clone()).call(request.map(Body::new)).await;

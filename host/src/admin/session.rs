@@ -11,6 +11,7 @@ use super::auth::Visitor;
 use super::chronicle::SignedInAs;
 use super::endpoint::{Access, Answers, Endpoint};
 use super::problem::{Answer, Problem, answer, json};
+use super::schema::RoleWord;
 use crate::access::{Caller, Denied, Opened, Role};
 use crate::secret::Secret;
 
@@ -22,7 +23,7 @@ pub struct SessionView {
     /// What the audit log calls him.
     pub name: String,
     /// What he may do: `viewer`, `operator` or `admin`.
-    #[schemars(with = "String")]
+    #[schemars(with = "RoleWord")]
     pub role: Role,
     /// Whose things he sees; none: the whole host's.
     pub tenant: Option<String>,

@@ -70,7 +70,7 @@ fn status(api: &std::sync::Arc<Api>, ask: &Ask) -> Result<Answer, Problem> {
     if !ask.query.flag("follow")? {
         return Ok(json(http::StatusCode::OK, &overview(api, ask)));
     }
-    let place = api.streams.place()?;
+    let place = api.streams.place(&ask.from)?;
     let (api, caller) = (std::sync::Arc::clone(api), ask.visitor.clone());
     let look = move || {
         let mut view = glance(&api, caller.as_ref());

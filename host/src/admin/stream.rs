@@ -16,7 +16,9 @@ use hyper::body::{Body as HttpBody, Bytes, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Visitor;
 use super::problem::{Answer, Problem, answer};
+use crate::access::Admission;
 
 /// Who may follow at a time, whatever it is.
 const FOLLOWERS_MAX: usize = 64;
@@ -35,6 +37,8 @@ pub(super) struct Streams {
 pub(super) struct Place {
     permit: OwnedSemaphorePermit,
     stopping: CancellationToken,
+    /// What he who follows was let in by; none: by the socket.
+    admission: Option<Admission>,
 }
 
 /// In an answer's extensions: it has no end. Changes each time the client has room for more, and closes when the body ends.
@@ -47,23 +51,29 @@ impl Streams {
         Self { places: Arc::new(Semaphore::new(FOLLOWERS_MAX)), stopping }
     }
 
-    /// Takes a place.
+    /// Takes a place for somebody. It lasts for as long as what let him in does.
     ///
     /// # Errors
     ///
     /// All are taken.
-    pub(super) fn place(&self) -> Result<Place, Problem> {
+    pub(super) fn place(&self, from: &Visitor) -> Result<Place, Problem> {
         let permit = self.places.clone().try_acquire_owned().map_err(|_| {
             Problem::Unavailable(format!("{FOLLOWERS_MAX} clients follow something already; end one of them"))
         })?;
-        Ok(Place { permit, stopping: self.stopping.clone() })
+        Ok(Place { permit, stopping: self.stopping.clone(), admission: from.admission.clone() })
     }
 }
 
 impl Place {
-    /// Returns an answer of these pieces, each of them whole events, until they or the host end.
+    /// Returns an answer of these pieces, each of them whole events, until they end, or the host, or what let in him who follows.
     pub(super) fn follow(self, pieces: impl Stream<Item = Bytes> + Send + 'static) -> Answer {
-        let pieces = pieces.take_until(self.stopping.cancelled_owned());
+        let (stopping, admission) = (self.stopping, self.admission);
+        let pieces = pieces.take_until(stopping.run_until_cancelled_owned(async move {
+            match admission {
+                Some(admission) => admission.ended().await,
+                None => std::future::pending().await,
+            }
+        }));
         let (taken, watched) = watch::channel(());
         let body = Follow { pieces: Box::pin(pieces), taken, _place: self.permit };
         let mut answer: Response<Body> = answer(StatusCode::OK, "text/event-stream", Bytes::new());

@@ -1,4 +1,4 @@
-//! `/api/v1/tenants`: who has bots here, and how they are.
+//! `/api/v1/tenants`: who has bots or accounts here, and how the bots are.
 
 use std::collections::BTreeMap;
 
@@ -21,16 +21,22 @@ pub struct TenantView {
     pub ill: usize,
     /// Events that wait for its bots.
     pub queued: usize,
+    /// Accounts that see its bots.
+    pub accounts: usize,
 }
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        Endpoint::get("/api/v1/tenants", Access::Host(Role::Viewer), "who has bots here, and how they are")
-            .list(async |api, _| Ok(Listing::whole(list(&api)))),
+        Endpoint::get(
+            "/api/v1/tenants",
+            Access::Host(Role::Viewer),
+            "who has bots or accounts here, and how the bots are",
+        )
+        .list(async |api, _| Ok(Listing::whole(list(&api)))),
     ]
 }
 
-/// Lists everybody who has a bot.
+/// Lists everybody who has a bot, or an account.
 pub(super) fn list(api: &Api) -> Vec<TenantView> {
     let mut tenants: BTreeMap<String, TenantView> = BTreeMap::new();
     for status in api.sources.bots.statuses() {
@@ -39,6 +45,13 @@ pub(super) fn list(api: &Api) -> Vec<TenantView> {
         tenant.bots.insert(status.name.to_string(), status.phase.as_str().to_owned());
         tenant.ill += usize::from(status.phase.is_ill());
         tenant.queued += status.queued;
+    }
+    for (_, account) in api.sources.access.accounts() {
+        if let Some(tenant) = account.power.scope().tenant() {
+            let name = tenant.to_string();
+            let of = |name: String| TenantView { name, ..TenantView::default() };
+            tenants.entry(name.clone()).or_insert_with(|| of(name)).accounts += 1;
+        }
     }
     tenants.into_values().collect()
 }

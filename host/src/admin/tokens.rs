@@ -8,6 +8,7 @@ use super::api::Api;
 use super::ask::Ask;
 use super::endpoint::{Access, Endpoint, Listing};
 use super::problem::Problem;
+use super::schema::{NameWord, RoleWord};
 use crate::access::{AccessError, NewToken, Role, Token};
 use crate::clock::Timestamp;
 use crate::id::{TenantName, TokenName};
@@ -20,7 +21,7 @@ pub struct TokenView {
     /// Its name.
     pub name: String,
     /// What it may do: `viewer`, `operator` or `admin`.
-    #[schemars(with = "String")]
+    #[schemars(with = "RoleWord")]
     pub role: Role,
     /// Whose things it sees; none: the whole host's.
     pub tenant: Option<String>,
@@ -60,17 +61,18 @@ pub struct NewTokenView {
 #[serde(deny_unknown_fields)]
 struct New {
     /// Its name.
-    #[schemars(with = "String")]
+    #[schemars(with = "NameWord")]
     name: TokenName,
     /// What it may do: `viewer`, `operator` or `admin`.
-    #[schemars(with = "String")]
+    #[schemars(with = "RoleWord")]
     role: Role,
     /// Whose things it sees; none: the whole host's.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<NameWord>")]
     tenant: Option<TenantName>,
     /// From when on it does not let in, in RFC 3339; none: it does until it is revoked.
     #[serde(default)]
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
 }
 
@@ -82,6 +84,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post("/api/v1/tokens", admin, "makes a token and shows it, this once")
             .reads_json::<New>(BODY_BYTES_MAX)
             .with_status(StatusCode::CREATED)
+            .named_by("name")
             .json(async |api, ask| create(&api, &ask).await),
         Endpoint::delete("/api/v1/tokens/{token}", admin, "revokes a token; what was begun with it ends")
             .json(async |api, ask| revoke(&api, &ask).await),
@@ -100,7 +103,7 @@ fn find(api: &Api, name: &TokenName) -> Result<TokenView, Problem> {
 
 async fn create(api: &Api, ask: &Ask) -> Result<NewTokenView, Problem> {
     let New { name, role, tenant, expires_at } = ask.json()?;
-    let parse = |text: String| text.parse().map_err(|error| Problem::BadRequest(format!("`expires_at`: {error}")));
+    let parse = |text: String| text.parse().map_err(|error| Problem::Unprocessable(format!("`expires_at`: {error}")));
     let expires_at = expires_at.map(parse).transpose()?;
     let key = api.sources.access.create_token(NewToken { name: name.clone(), role, tenant, expires_at }).await?;
     Ok(NewTokenView { token: key.expose().to_owned(), about: find(api, &name)? })

@@ -11,13 +11,15 @@ use axum::body::Body;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::problem::Problem;
 use crate::id::ContentHash;
 use crate::watcher::ComponentFile;
 
+/// Where they are, below the data directory.
+const DIRECTORY: &str = "uploads";
 /// Uploads at one moment.
 const UPLOADS_MAX: usize = 2;
 /// How long an upload may take beside what its bytes may.
@@ -31,13 +33,11 @@ const LEFT_FREE_BYTES: u64 = 32 << 20;
 #[derive(Debug)]
 pub(super) struct Uploads {
     turns: Arc<Semaphore>,
-    /// Whether what an earlier process left was removed.
-    is_clean: Mutex<bool>,
 }
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(UPLOADS_MAX)), is_clean: Mutex::default() }
+        Self { turns: Arc::new(Semaphore::new(UPLOADS_MAX)) }
     }
 }
 
@@ -74,8 +74,8 @@ impl Uploads {
         let busy =
             |_| Problem::Unavailable(format!("{UPLOADS_MAX} uploads are under way, the most at one moment: try again"));
         let turn = Arc::clone(&self.turns).try_acquire_owned().map_err(busy)?;
-        let dir = data_dir.join("uploads");
-        self.prepare(&dir, declared).await?;
+        let dir = data_dir.join(DIRECTORY);
+        prepare(&dir, declared).await?;
         let path = dir.join(format!("{:016x}.part", fastrand::u64(..)));
         let file = Unfinished(path.clone());
         let mut writer = Writer::create(path.clone()).await?;
@@ -94,27 +94,32 @@ impl Uploads {
         let (hash, len) = writer.finish().await?;
         Ok(Received { component: ComponentFile { path, hash, len }, _file: file, _turn: turn })
     }
+}
 
-    async fn prepare(&self, dir: &Path, declared: u64) -> Result<(), Problem> {
-        let mut is_clean = self.is_clean.lock().await;
-        let (path, is_first) = (dir.to_owned(), !*is_clean);
-        on_disk(move || {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-            for file in std::fs::read_dir(&path)?.filter(|_| is_first) {
-                std::fs::remove_file(file?.path())?;
-            }
-            let disk = rustix::fs::statvfs(&path)?;
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            // Once here, once among the contents that are kept, and once in the bots' directory.
-            if free < declared.saturating_mul(3).saturating_add(LEFT_FREE_BYTES) {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            Ok(())
-        })
-        .await?;
-        *is_clean = true;
-        Ok(())
+/// Removes what an earlier process has left of uploads below its data directory. Nothing depends on it but the room on the disk. Blocks.
+pub(crate) fn remove_leftovers(data_dir: &Path) {
+    let dir = data_dir.join(DIRECTORY);
+    for file in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+        if let Err(error) = std::fs::remove_file(file.path()) {
+            let path = file.path();
+            tracing::warn!(path = %path.display(), %error, "what is left of an upload cannot be removed");
+        }
     }
+}
+
+async fn prepare(dir: &Path, declared: u64) -> Result<(), Problem> {
+    let path = dir.to_owned();
+    on_disk(move || {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        let disk = rustix::fs::statvfs(&path)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // Once here, once among the contents that are kept, and once in the bots' directory.
+        if free < declared.saturating_mul(3).saturating_add(LEFT_FREE_BYTES) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// The file that is written. Each piece is written on a blocking thread.

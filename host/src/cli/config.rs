@@ -154,6 +154,11 @@ pub(super) fn edit(host: &Session, json: bool, path: &str, body: Option<&Value>)
     let progress = Progress::begin("the host brings it into force", json);
     let answer = host.edit(path, body)?;
     drop(progress);
+    tell_edited(answer, json)
+}
+
+/// Tells what came of an edit.
+pub(super) fn tell_edited(answer: Value, json: bool) -> Result<(), Failure> {
     if json {
         tell(answer);
         return Ok(());

@@ -1,16 +1,21 @@
-//! `host connectors`: how the connectors stand, and taking one down or bringing it up again.
+//! `host connectors`: how the connectors stand, taking one down or bringing it up again, and putting one or removing it.
+
+use std::path::PathBuf;
 
 use bothost::admin::ConnectorView;
 use bothost::grants::ConnectorKey;
+use bothost::id::ConnectorName;
 use bothost::logs::escape;
 use bothost::units::Span;
 use clap::Subcommand;
 
+use super::config::Who;
+use super::placing::{Content, put, remove};
 use super::remote::{Remote, read};
 use super::table::{Table, terminal_width, to_the_second};
 use super::{Failure, tell};
 
-/// The connectors: how they stand, and stopping, starting or restarting one. What is stopped so runs again after a restart of the host,
+/// The connectors: how they stand, stopping, starting or restarting one, putting or removing one. What is stopped so runs again after a restart of the host,
 /// or a change of its configuration
 #[derive(Debug, clap::Args)]
 pub(super) struct Connectors {
@@ -32,6 +37,23 @@ enum Act {
     Stop(One),
     /// Has one connect anew
     Restart(One),
+    /// Puts one that every bot may use into the configuration, in place of what is there by that name
+    Put {
+        /// The connector
+        name: ConnectorName,
+        /// What stands in its table, as TOML; - is standard input. `[redacted]` keeps a secret that is there
+        #[arg(value_name = "FILE.toml")]
+        file: PathBuf,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Removes one that every bot may use
+    Remove {
+        /// The connector
+        name: ConnectorName,
+        #[command(flatten)]
+        who: Who,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -58,6 +80,13 @@ impl Connectors {
             Act::Start(One { key }) => (key, "start"),
             Act::Stop(One { key }) => (key, "stop"),
             Act::Restart(One { key }) => (key, "restart"),
+            Act::Put { name, file, who } => {
+                let content = Content::read(&file, "application/toml")?.toml_as_json(&file)?;
+                return put(&host, json, &who.address(&format!("/api/v1/connectors/{name}")), content);
+            }
+            Act::Remove { name, who } => {
+                return remove(&host, json, &who.address(&format!("/api/v1/connectors/{name}")));
+            }
         };
         let answer = host.post(&format!("{}/{verb}", path(&key)))?;
         if json {

@@ -28,6 +28,11 @@ pub(super) const CONFIG_DEFAULT: &str = "config.toml";
 /// The longest token there is.
 const TOKEN_BYTES_MAX: u64 = 4096;
 
+/// The most that one page of a listing has.
+const PAGE_MAX: usize = 1_000;
+/// Pages of one listing that are asked for: a search for what is rare finds little on many of them.
+const PAGES_MAX: usize = 100;
+
 /// What every verb takes that asks a running host.
 #[derive(Debug, clap::Args)]
 pub(super) struct Remote {
@@ -179,6 +184,26 @@ impl Session {
         }
     }
 
+    /// Asks for up to so many entries of a listing, page by page. Returns them, and where to go on where that is not the end of it.
+    pub(super) fn up_to(&self, limit: usize, path: impl Fn(usize) -> String) -> Result<Pages, ClientError> {
+        let mut entries = Vec::new();
+        let mut next = Some(path(limit.min(PAGE_MAX)));
+        for _ in 0..PAGES_MAX {
+            let Some(page) = next.take_if(|_| entries.len() < limit) else { break };
+            let (answer, more) = self.runtime.block_on(self.client.page(&page))?;
+            entries.extend(answer.as_array().cloned().unwrap_or_default());
+            next = more;
+        }
+        let is_full = entries.len() >= limit;
+        entries.truncate(limit);
+        Ok(Pages { entries, next, is_full })
+    }
+
+    /// Puts what is no JSON.
+    pub(super) fn put(&self, path: &str, media_type: &'static str, body: Vec<u8>) -> Result<Value, ClientError> {
+        self.runtime.block_on(self.client.put(path, media_type, body))
+    }
+
     /// Asks for a text.
     pub(super) fn text(&self, path: &str) -> Result<String, ClientError> {
         self.runtime.block_on(self.client.text(path))
@@ -208,6 +233,15 @@ impl Session {
     ) -> Result<(), ClientError> {
         self.runtime.block_on(self.client.follow(path, on_event))
     }
+}
+
+/// What was found of a listing.
+pub(super) struct Pages {
+    pub(super) entries: Vec<Value>,
+    /// Where to go on; none: that is all there is.
+    pub(super) next: Option<String>,
+    /// Whether these are as many as were wanted.
+    pub(super) is_full: bool,
 }
 
 /// Reads an answer.

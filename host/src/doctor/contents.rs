@@ -4,7 +4,7 @@ use super::{Finding, Patient};
 use crate::audit::{self, VerifyError};
 use crate::generation;
 use crate::sandbox::examine_cache;
-use crate::store;
+use crate::store::{self, Examined};
 
 /// What helps where a database is damaged.
 const RESTORE: &str =
@@ -48,6 +48,20 @@ pub(super) fn databases(patient: &Patient) -> Vec<Finding> {
             .push(Finding::ok(SUBJECT, format!("each page is whole, and {} rows are what was written", found.rows)));
     }
     findings
+}
+
+pub(super) fn observations(patient: &Patient) -> Vec<Finding> {
+    const SUBJECT: &str = "observations";
+    vec![match store::observations::examine(patient.data_dir()) {
+        Ok(None) => Finding::ok(SUBJECT, "there are none yet"),
+        Ok(Some(Examined { damage: None, .. })) => Finding::ok(SUBJECT, "each page is whole"),
+        Ok(Some(Examined { damage: Some(damage), .. })) => {
+            let what = format!("observations.db is damaged: {}", damage.replace('\n', " "));
+            let remedy = "start the host again, which puts it aside: the history of metrics and alerts begins anew";
+            Finding::warning(SUBJECT, what, remedy)
+        }
+        Err(error) => Finding::problem(SUBJECT, error.to_string(), "run this as the user that runs the host"),
+    }]
 }
 
 pub(super) fn blobs(patient: &Patient) -> Vec<Finding> {

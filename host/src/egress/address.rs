@@ -76,13 +76,13 @@ impl AddressGuard {
         Self { reach: Reach::PublicOnly }
     }
 
-    /// Returns the guard for addresses that the operator configured: anything.
+    /// Returns the guard that lets everything through: for what a program is told by whoever runs it.
     pub const fn any() -> Self {
         Self { reach: Reach::Any }
     }
 
-    /// Returns the guard for addresses that the operator configured to be sent what others wrote: anything but link-local, where
-    /// clouds keep their metadata.
+    /// Returns the guard for addresses that a configuration names: anything but link-local, where clouds keep their metadata. Whoever
+    /// may edit it by the admin side is not by that to have what the machine may.
     pub const fn any_but_link_local() -> Self {
         Self { reach: Reach::NotLinkLocal }
     }

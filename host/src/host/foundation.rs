@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{HostError, HostOptions};
 use crate::access::Book;
 use crate::action::Severity;
+use crate::admin::upload::remove_leftovers;
 use crate::alert::Alerts;
 use crate::audit::Audit;
 use crate::bot::CondemnedList;
@@ -89,6 +90,7 @@ impl Foundation {
             })?;
             let archive = Archive::open(data_dir, store.blobs().clone(), GENERATIONS_KEPT)?;
             // After the store, which has the data directory to itself.
+            remove_leftovers(data_dir);
             let (access, audit) = (Book::open(data_dir)?, Audited::open(data_dir));
             Ok::<_, HostError>((store, observations, opened, sandbox, archive, access, audit))
         };

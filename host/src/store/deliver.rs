@@ -19,6 +19,17 @@ use crate::id::{BotName, EventId, Ticket};
 /// Longest reason that is kept with an action, in bytes.
 const REASON_BYTES_MAX: usize = 1 << 10;
 
+/// A key of the state, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateEntry {
+    /// The key. What is no UTF-8 of it, which only damage can make, is replaced.
+    pub key: String,
+    /// How many bytes the value has.
+    pub bytes: u64,
+    /// When it is gone by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// What is known of a message that a bot sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent {
@@ -194,6 +205,22 @@ impl Store {
     /// Where the database cannot be read.
     pub async fn story(&self, id: EventId) -> Result<Option<Story>, StoreError> {
         self.read(Timestamp::now(), |reply| Read::Story { id, reply }).await
+    }
+
+    /// Returns up to `limit` keys of what a bot keeps, after `after` in byte order, without those that have expired by `now`.
+    ///
+    /// # Errors
+    ///
+    /// Where the database cannot be read.
+    pub async fn state_entries(
+        &self,
+        bot: &BotName,
+        after: Option<&str>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<StateEntry>, StoreError> {
+        let (bot, after) = (bot.clone(), after.map(str::to_owned));
+        self.read(now, |reply| Read::StateEntries { bot, after, limit, now, reply }).await
     }
 
     /// Finds events that were taken over, the newest first.

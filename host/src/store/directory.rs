@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ impl DataDirectory {
     pub(super) fn lock(path: &Path) -> Result<Self, StoreError> {
         let failed = |source: std::io::Error| StoreError::Directory { path: path.into(), source: Arc::new(source) };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        warn_if_open(path);
         refuse_network(path)?;
         let lock_path = path.join("lock");
         let mut lock = OpenOptions::new()
@@ -51,6 +52,17 @@ impl DataDirectory {
             Ok(_) => Ok(path),
             Err(source) => Err(StoreError::Directory { path: path.into(), source: Arc::new(source) }),
         }
+    }
+}
+
+/// Says so where others may look into the directory: it was made by somebody else, who may have meant it.
+fn warn_if_open(path: &Path) {
+    let mode = path.metadata().map_or(0, |found| found.permissions().mode() & 0o777);
+    if mode & 0o077 != 0 {
+        let shown = path.display();
+        tracing::warn!(
+            "other users can look into {shown} (mode {mode:03o}), where secrets and messages are: chmod 700 {shown}"
+        );
     }
 }
 

@@ -187,6 +187,8 @@ pub struct SearchQuery {
     pub until: Option<Timestamp>,
     /// Before which place in the order of all events: where an earlier page ended.
     pub before: Option<u64>,
+    /// After which place in that order.
+    pub after: Option<u64>,
     /// How many at most; at least one.
     pub limit: u32,
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::StoreError;
-use super::sqlite::{Request, spawn_keeper};
+use super::sqlite::{self, Request, spawn_keeper};
+use super::{Examined, NotExamined, StoreError};
 use crate::alert::{Alert, News, Source};
 use crate::clock::Timestamp;
 
@@ -49,6 +49,19 @@ impl Default for Limits {
             rest: Duration::from_secs(60),
         }
     }
+}
+
+/// Looks through the pages of the database in a data directory, and changes nothing. Nothing: there is none yet.
+///
+/// # Errors
+///
+/// See [`NotExamined`].
+pub fn examine(data_dir: &Path) -> Result<Option<Examined>, NotExamined> {
+    let path = data_dir.join(OBSERVATIONS_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    sqlite::examine_pages(&path).map(Some)
 }
 
 /// How the opening went.

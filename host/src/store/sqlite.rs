@@ -54,7 +54,7 @@ use crate::id::BotName;
 pub(super) use self::apply::Ledger;
 pub(super) use self::check::{Depth as CheckDepth, spawn_check};
 pub(super) use self::dedup::DedupKey;
-pub(super) use self::examine::{examine, library_version};
+pub(super) use self::examine::{examine, examine_pages, library_version};
 pub(super) use self::inbox::PreparedEvent;
 #[cfg(test)]
 pub(super) use self::observations::news_checksum_of;

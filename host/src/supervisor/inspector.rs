@@ -189,6 +189,12 @@ impl Inspector {
         loaded.map(|(component, _)| component.imports().to_vec()).unwrap_or_default()
     }
 
+    /// Returns what lies in the directory under a component's name, by its hash.
+    pub fn content(&self, file: &ComponentName) -> Option<ContentHash> {
+        let stem: BotName = file.as_str().strip_suffix(".wasm")?.parse().ok()?;
+        Some(self.catalogue.files.get(&stem)?.component.as_ref()?.as_ref().ok()?.hash)
+    }
+
     /// Returns what a component of the directory says of itself.
     ///
     /// # Errors

@@ -176,7 +176,7 @@ async fn ask(target: &ProbeTarget, limit: Duration) -> Result<(), ProbeError> {
     let timeouts = DialTimeouts { connect: limit, tls: limit };
     match target {
         ProbeTarget::Tcp(target) => {
-            dial(&target.host, target.port, Security::Plain, AddressGuard::any(), timeouts).await?;
+            dial(&target.host, target.port, Security::Plain, AddressGuard::any_but_link_local(), timeouts).await?;
             Ok(())
         }
         ProbeTarget::Http(url) => match get(&url.0, timeouts).await? {
@@ -194,7 +194,8 @@ async fn get(endpoint: &Endpoint, timeouts: DialTimeouts) -> Result<StatusCode, 
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|_| ProbeError::Malformed)?;
-    let stream = dial(&endpoint.host, endpoint.port, endpoint.security, AddressGuard::any(), timeouts).await?;
+    let stream =
+        dial(&endpoint.host, endpoint.port, endpoint.security, AddressGuard::any_but_link_local(), timeouts).await?;
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
     let mut exchange = std::pin::pin!(sender.send_request(request));

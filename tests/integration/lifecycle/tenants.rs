@@ -173,8 +173,9 @@ async fn the_log_lines_of_tenants_bear_their_names() {
         // So many lines as its number.
         platforms.ask(tenant, &format!("!do all {}m", "l".repeat(tenant))).await;
     }
-    let lines = process.said();
+    // The host answers before the lines about it are written, and ends when all are.
     process.stop().await;
+    let lines = home.said();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for tenant in 0..TENANTS {
         let is_his = |line: &&Value| line.to_string().contains("a step") && line["bot"] == name(tenant).as_str();

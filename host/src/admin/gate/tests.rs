@@ -204,3 +204,52 @@ async fn f096_no_spelling_of_a_path_leads_past_the_gate() {
     let by_override = ask("/api/v1/bots/echo", Some(("x-http-method-override", "DELETE")), tenant()).await;
     assert_eq!(by_override, StatusCode::OK, "it was a GET, whatever the header says");
 }
+
+/// Asks with an admin's session, whose pages would send `csrf`.
+async fn by_session(router: &Router, endpoint: &Endpoint, headers: &[(&str, &str)], body: &'static str) -> StatusCode {
+    let path = endpoint.path.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
+    let path = path.collect::<Vec<_>>().join("/");
+    let kind = match endpoint.reads {
+        Reads::Whole { media_type, .. } | Reads::Stream { media_type } => media_type,
+        Reads::Nothing => JSON,
+    };
+    let mut request = Request::builder().method(endpoint.method.clone()).uri(&path).header(CONTENT_TYPE, kind);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(Body::from(body)).unwrap();
+    let admin = Caller { name: "anna".into(), role: Role::Admin, scope: Scope::Host, way: Way::Session };
+    let visitor = Visitor { csrf: Some(Key::given("right")), ..Visitor::of(Some(admin), Problem::Unauthorized) };
+    request.extensions_mut().insert(visitor);
+    TowerToHyperService::new(router.clone()).call(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn f095_no_endpoint_changes_anything_by_a_session_without_what_its_pages_know() {
+    let dir = tempfile::tempdir().unwrap();
+    let router = crate::admin::router(sources(dir.path()), CancellationToken::new(), TaskTracker::new());
+    let mut wrong = Vec::new();
+    let endpoints = api::endpoints();
+    let changes: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.is_change()).collect();
+    assert!(changes.len() > 60, "{}", changes.len());
+    for endpoint in changes {
+        let others: [(&[(&str, &str)], &'static str); 5] = [
+            (&[], ""),
+            (&[("x-csrf-token", "")], ""),
+            (&[("x-csrf-token", "wrong")], ""),
+            (&[("cookie", "csrf=right")], "csrf=wrong"),
+            (&[("x-csrf-token", "wrong")], "csrf=right"),
+        ];
+        for (headers, body) in others {
+            let status = by_session(&router, endpoint, headers, body).await;
+            if status != StatusCode::FORBIDDEN {
+                wrong.push(format!("{endpoint:?} with {headers:?} {body}: {status}"));
+            }
+        }
+        let status = by_session(&router, endpoint, &[("x-csrf-token", "right")], "").await;
+        if status == StatusCode::FORBIDDEN {
+            wrong.push(format!("{endpoint:?} refuses what is right"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::body;
 use http::header::{CONTENT_TYPE, LINK, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, header};
 use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -53,6 +53,8 @@ pub(super) struct Refusal {
 pub(super) struct Reply {
     pub(super) body: Bytes,
     headers: HeaderMap,
+    /// What the API says of it besides.
+    pub(super) extensions: Extensions,
 }
 
 impl<'a> Order<'a> {
@@ -140,7 +142,7 @@ impl<'a> Client<'a> {
         let (head, body) = served.into_parts();
         let body = body::to_bytes(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
         if head.status.is_success() {
-            return Ok(Reply { body, headers: head.headers });
+            return Ok(Reply { body, headers: head.headers, extensions: head.extensions });
         }
         let problem: ProblemView = serde_json::from_slice(&body).unwrap_or_default();
         Err(Refusal { status: head.status.as_u16(), why: problem.detail })

@@ -9,19 +9,23 @@ use serde_json::{Map, Value, json};
 use super::client::{Order, Refusal, Reply};
 use super::form::Form;
 use super::language::Language;
-use super::people::{SignInPage, TokenPage};
+use super::people::{Offer, SignInPage, TokenPage};
 use super::shell::Flash;
+use super::text::fill;
 use super::visit::Visit;
 use super::{reply, settings};
 use crate::access::Role;
 use crate::admin::api::Api;
 use crate::admin::ask::Ask;
+use crate::admin::chronicle::{CameTo, SignedInAs};
 use crate::admin::endpoint::{Access, Answers, BODY_BYTES_MAX, Endpoint, Reads};
 use crate::admin::problem::{Answer, Problem};
 use http::StatusCode;
 
 /// Most dead letters that one form decides about: what a page shows.
 const CHOSEN_MAX: usize = 200;
+/// How many of them the audit log names.
+const NAMED_MAX: usize = 20;
 
 /// A form whose fields are parameters of one endpoint of the API.
 #[derive(Debug, Clone)]
@@ -177,12 +181,20 @@ where
             let form = Arc::new(Form::read(&ask.body));
             let visit = Arc::new(Visit::new(api, ask));
             let done = handler(visit, Arc::clone(&form)).await;
-            Ok::<_, Problem>(done.unwrap_or_else(|refusal| {
-                reply::back(form.text("back").unwrap_or("/"), Some(&Flash { is_good: false, text: refusal.why }))
+            Ok::<_, Problem>(done.unwrap_or_else(|Refusal { status, why }| {
+                let flash = Flash { is_good: false, text: why };
+                came_to(reply::back(form.text("back").unwrap_or("/"), Some(&flash)), status, String::new())
             }))
         }
     };
     Endpoint::post(path, access, summary).reads(form).raw(Answers::Page, serve)
+}
+
+/// Says in an answer that leads back what came of the form, for the audit log.
+fn came_to(mut answer: Answer, status: u16, about: String) -> Answer {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer.extensions_mut().insert(CameTo { status, about });
+    answer
 }
 
 /// Leads back to where the form was.
@@ -217,7 +229,13 @@ async fn sign_in(visit: &Visit, form: &Form) -> Result<Answer, Refusal> {
         (name, password) => json!({ "name": name, "password": password }),
     };
     match visit.client().send(Order::new(Method::POST, "/api/v1/session").body(body)).await {
-        Ok(session) => Ok(with_cookies(reply::back("/", None), &session)),
+        Ok(session) => {
+            let mut answer = with_cookies(reply::back("/", None), &session);
+            if let Some(name) = session.extensions.get::<SignedInAs>() {
+                answer.extensions_mut().insert(name.clone());
+            }
+            Ok(answer)
+        }
         Err(Refusal { status, why }) => {
             let shell = visit.shell().await;
             let shell = super::shell::Shell {
@@ -244,19 +262,42 @@ fn with_cookies(mut answer: Answer, from: &Reply) -> Answer {
     answer
 }
 
-/// Has each of the chosen tried again or dropped. The first that is refused ends it, and is told of.
+/// Has each of the chosen tried again or dropped, and tells how many were not and why the last of those was not.
 async fn letters(visit: &Visit, form: &Form) -> Result<Answer, Refusal> {
-    let is_drop = form.text("verb") == Some("drop");
+    let text = reply::language(&visit.ask.headers).text();
+    let verb = if form.text("verb") == Some("drop") { "drop" } else { "retry" };
+    let (mut decided, mut refusals) = (Vec::new(), Vec::new());
     for chosen in form.all("choose").take(CHOSEN_MAX) {
         let Some((bot, event)) = chosen.split_once('/') else { continue };
-        let order = if is_drop {
-            Order::new(Method::DELETE, "/api/v1/dead-letters/{event}")
-        } else {
-            Order::new(Method::POST, "/api/v1/dead-letters/{event}/retry")
+        let order = match verb {
+            "drop" => Order::new(Method::DELETE, "/api/v1/dead-letters/{event}"),
+            _ => Order::new(Method::POST, "/api/v1/dead-letters/{event}/retry"),
         };
-        visit.client().send(order.part("event", event).with("bot", bot)).await?;
+        match visit.client().send(order.part("event", event).with("bot", bot)).await {
+            Ok(_) => decided.push(chosen),
+            Err(refusal) => refusals.push(refusal),
+        }
     }
-    Ok(done(visit, form))
+    let done = fill(text.letters_decided, decided.len());
+    let (status, flash) = match refusals.pop() {
+        None if decided.is_empty() => (400, Flash { is_good: false, text: text.nothing_chosen.to_owned() }),
+        None => (200, Flash { is_good: true, text: done }),
+        Some(Refusal { status, why }) => {
+            let refused = fill(text.letters_refused, refusals.len() + 1);
+            let status = if decided.is_empty() { status } else { 200 };
+            (status, Flash { is_good: false, text: format!("{done} {refused} {why}") })
+        }
+    };
+    let answer = reply::back(form.text("back").unwrap_or("/"), Some(&flash));
+    Ok(came_to(answer, status, named(verb, &decided)))
+}
+
+/// Names what was decided about, and how much more of it there was.
+fn named(verb: &str, decided: &[&str]) -> String {
+    let names = &decided[..decided.len().min(NAMED_MAX)];
+    let more = decided.len() - names.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{verb} {}{more}", names.join(", "))
 }
 
 /// Returns the fields of a group that are not empty: a secret that is not given stays.
@@ -278,15 +319,21 @@ async fn settings(visit: &Visit, form: &Form) -> Result<Answer, Refusal> {
 }
 
 async fn rent(visit: &Visit, form: &Form) -> Result<Answer, Refusal> {
-    let body = json!({
+    let offers: Vec<Offer> = visit.client().get(Order::get("/api/v1/offers")).await?;
+    let offer = offers.into_iter().find(|offer| offer.name == visit.ask.part("offer")).unwrap_or_default();
+    let mut body = json!({
         "offer": visit.ask.part("offer"),
         "connector": group(form, "connector"),
         "secrets": group(form, "secret"),
         "enabled": true,
     });
-    visit.client().send(Order::new(Method::POST, "/api/v1/rentals").body(body)).await?;
+    if !offer.form.is_empty() {
+        body["settings"] = settings::Form { fields: offer.form, ..settings::Form::default() }.read(form);
+    }
+    let rented = visit.client().send(Order::new(Method::POST, "/api/v1/rentals").body(body)).await?;
+    let bot = rented.json::<Value>()["bot"].as_str().unwrap_or_default().to_owned();
     let text = reply::language(&visit.ask.headers).text().done.to_owned();
-    Ok(reply::back("/bots", Some(&Flash { is_good: true, text })))
+    Ok(came_to(reply::back("/bots", Some(&Flash { is_good: true, text })), 200, bot))
 }
 
 /// Returns the fields that are given, as JSON.
@@ -298,7 +345,7 @@ fn given(form: &Form, names: &[&str]) -> Value {
 async fn account(visit: &Visit, form: &Form) -> Result<Answer, Refusal> {
     let body = given(form, &["name", "password", "role", "tenant"]);
     visit.client().send(Order::new(Method::POST, "/api/v1/accounts").body(body)).await?;
-    Ok(done(visit, form))
+    Ok(came_to(done(visit, form), 200, form.text("name").unwrap_or_default().to_owned()))
 }
 
 async fn switch(visit: &Visit, form: &Form, standing: &str) -> Result<Answer, Refusal> {
@@ -313,7 +360,8 @@ async fn token(visit: &Visit, form: &Form) -> Result<Answer, Refusal> {
     let made = visit.client().send(Order::new(Method::POST, "/api/v1/tokens").body(body)).await?;
     let token = made.json::<Value>().get("token").and_then(Value::as_str).unwrap_or_default().to_owned();
     let name = form.text("name").unwrap_or_default().to_owned();
-    Ok(visit.page(&TokenPage { shell: visit.shell().await, name, token }))
+    let page = visit.page(&TokenPage { shell: visit.shell().await, name: name.clone(), token });
+    Ok(came_to(page, 200, name))
 }
 
 async fn password(visit: &Visit, form: &Form) -> Result<Answer, Refusal> {

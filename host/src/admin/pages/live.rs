@@ -34,7 +34,7 @@ struct Following {
 ///
 /// Too many follow something already.
 pub(super) fn follow(api: &Arc<Api>, ask: &Ask) -> Result<Answer, Problem> {
-    let place = api.streams.place()?;
+    let place = api.streams.place(&ask.from)?;
     let scope = ask.scope().clone();
     let begun = Following { seen: digest(api, &scope), api: Arc::clone(api), scope, said: Instant::now() };
     Ok(place.follow(futures_util::stream::unfold(begun, Following::next)))

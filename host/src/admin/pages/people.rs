@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::language::Language;
 use super::pager::Pager;
+use super::settings::Field;
 use super::shell::Shell;
 
 /// Signing in.
@@ -92,7 +93,7 @@ pub(super) struct TenantsPage {
 }
 
 /// What can be had, as the API tells.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Offer {
     pub(super) name: String,
@@ -103,6 +104,8 @@ pub(super) struct Offer {
     /// Keys of the connector to fill in.
     pub(super) ask: Vec<AskedKey>,
     pub(super) ask_secrets: Vec<String>,
+    /// Its settings.
+    pub(super) form: Vec<Field>,
     /// Why it cannot be had at the moment.
     pub(super) unavailable: Option<String>,
 }

@@ -3,13 +3,17 @@
 
 use askama::Template;
 use data_encoding::BASE64URL_NOPAD;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, REFERRER_POLICY, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 use super::assets::Asset;
 use super::language::Language;
-use super::shell::Flash;
-use crate::admin::problem::{Answer, answer, redirect};
+use super::people::RefusalPage;
+use super::shell::{Flash, Shell};
+use crate::admin::problem::{Answer, Problem, answer, redirect};
 
 /// What a page may load and do.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -31,9 +35,27 @@ pub(super) fn page(status: StatusCode, page: &impl Template, headers: &HeaderMap
     let mut answer = answer(status, "text/html; charset=utf-8", text.into());
     let set = answer.headers_mut();
     set.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    set.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    set.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     if cookie(headers, FLASH).is_some() {
         append(set, &format!("{FLASH}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"));
+    }
+    answer
+}
+
+/// Returns whether somebody in front of a browser waits for a page.
+pub(super) fn is_for_a_person(uri: &Uri, headers: &HeaderMap) -> bool {
+    let takes = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    !uri.path().starts_with("/api/") && takes.into_iter().any(|types| types.contains("text/html"))
+}
+
+/// Returns the page that says why there is none.
+pub(super) fn refusal(shell: Shell, headers: &HeaderMap, problem: Problem) -> Answer {
+    let (status, why) = (problem.status(), problem.detail().into_owned());
+    let mut answer = page(status, &RefusalPage { shell, status: status.as_u16(), why }, headers);
+    for (name, value) in problem.into_answer().headers() {
+        if [ALLOW, RETRY_AFTER, WWW_AUTHENTICATE].contains(name) {
+            answer.headers_mut().insert(name, value.clone());
+        }
     }
     answer
 }

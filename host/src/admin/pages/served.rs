@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::{self, Body};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use http::{Request, StatusCode};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -12,8 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::assets;
 use crate::access::{Caller, Role, Scope, Way};
 use crate::admin::gate::tests::{answered, sources};
-use crate::admin::problem::Answer;
+use crate::admin::problem::{Answer, Problem};
 use crate::bot::phase::{BotStatus, Phase};
+use crate::clock::Timestamp;
+use crate::history::History;
+use crate::metrics::snapshot::{Family, Histogram, Kind, Series, Snapshot, Value};
+use crate::store::observations::Observations;
 
 fn caller(role: Role, tenant: Option<&str>) -> Option<Caller> {
     let scope = tenant.map_or(Scope::Host, |tenant| Scope::Tenant(tenant.parse().unwrap()));
@@ -28,8 +32,18 @@ struct Served {
 
 impl Served {
     fn new(more_bots: usize) -> Self {
+        Self::with_history(more_bots, 0)
+    }
+
+    /// As [`Served::new`], with what was measured of each of the bots at so many moments of the last hour.
+    fn with_history(more_bots: usize, moments: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let sources = sources(dir.path());
+        let mut sources = sources(dir.path());
+        let (observations, _) = Observations::open(dir.path()).unwrap();
+        sources.observed.history = History::new(observations);
+        for moment in 0..moments {
+            sources.observed.history.record(&measured(more_bots, moment, moments));
+        }
         if more_bots > 0 {
             let bot = |at: usize| {
                 let name: crate::id::BotName = format!("bot-{at}").parse().unwrap();
@@ -61,6 +75,28 @@ impl Served {
         }
         answered(&self.router, request.body(Body::empty()).unwrap(), who).await
     }
+}
+
+/// Returns what was measured of bots at one of so many moments of the last hour.
+fn measured(bots: usize, moment: u64, moments: u64) -> Snapshot {
+    let begun = Timestamp::now().as_millis() - 3_600_000;
+    let at = Timestamp::from_millis(begun + 3_600_000 * (moment + 1) / moments);
+    #[expect(clippy::cast_precision_loss, reason = "it is small")]
+    let number = Value::Number(7.0 * moment as f64);
+    let fuel = Histogram {
+        sum: 5e4,
+        count: 7 * moment,
+        buckets: vec![(1e4, 5 * moment), (1e6, 7 * moment), (f64::INFINITY, 7 * moment)],
+    };
+    let family = |kind, value: &Value| {
+        let labels = |at| [("bot".into(), format!("bot-{at}").into())].into();
+        Family { kind, series: (0..bots).map(|at| Series { labels: labels(at), value: value.clone() }).collect() }
+    };
+    let families = [
+        ("bothost_attempt_ended_total".into(), family(Kind::Counter, &number)),
+        ("bothost_attempt_fuel_units".into(), family(Kind::Histogram, &Value::Histogram(fuel))),
+    ];
+    Snapshot { at, families: families.into() }
 }
 
 async fn text(answer: Answer) -> String {
@@ -168,13 +204,68 @@ async fn what_pages_load_never_changes_under_its_name() {
 
 #[tokio::test]
 async fn a_thousand_bots_are_listed_with_the_ill_one_first() {
-    let served = Served::new(1_000);
+    let served = Served::with_history(1_000, 240);
     let begun = Instant::now();
     let page = text(served.get("/bots", caller(Role::Admin, None)).await).await;
-    println!("1,000 bots, served: {} bytes in {:?}", page.len(), begun.elapsed());
+    println!("1,000 bots with an hour of history, served: {} bytes in {:?}", page.len(), begun.elapsed());
     let first = page.find("href=\"/bots/bot-").unwrap();
     assert!(page[first..].starts_with("href=\"/bots/bot-700\""), "{}", &page[first..first + 40]);
+    assert!(page.contains("aria-label=\"Events, last hour: 1."), "what was measured is shown");
     assert!(page.contains("of 1000") && !page.contains("<b>why"), "it is escaped");
     let overview = text(served.get("/", caller(Role::Admin, None)).await).await;
     assert!(overview.contains("href=\"/bots/bot-700\""), "the first page leads to what is ill");
+}
+
+#[tokio::test]
+async fn a_person_is_refused_on_a_page_and_a_program_as_ever() {
+    let served = Served::new(0);
+    let ask = async |method: &str, path: &str, accept: &str, who: Option<Caller>| {
+        let request = Request::builder().method(method).uri(path).header(ACCEPT, accept);
+        let answer = answered(&served.router, request.body(Body::empty()).unwrap(), who).await;
+        (answer.status().as_u16(), answer.headers().clone(), text(answer).await)
+    };
+    let html = "text/html,application/xhtml+xml;q=0.9";
+    let tenant = || caller(Role::Operator, Some("acme"));
+    for (method, path, status) in [
+        ("GET", "/configuration", 403),
+        ("GET", "/nowhere", 404),
+        ("GET", "/bots/absent", 404),
+        ("GET", "/sign-out", 405),
+        ("POST", "/accounts", 403),
+        ("GET", "/bots?colour=red", 400),
+    ] {
+        let (said, headers, page) = ask(method, path, html, tenant()).await;
+        assert_eq!(said, status, "{path}: {page}");
+        assert!(page.contains("role=\"alert\"") && page.contains("href=\"/offers\""), "{path}: {page}");
+        assert_eq!(headers.contains_key(ALLOW), status == 405, "{path}");
+    }
+    let (status, headers, _) = ask("GET", "/nowhere", html, None).await;
+    assert_eq!((status, &headers[LOCATION]), (303, &"/sign-in".parse().unwrap()));
+    for (path, accept) in [("/nowhere", "*/*"), ("/api/v1/nowhere", html)] {
+        let (status, headers, _) = ask("GET", path, accept, tenant()).await;
+        assert_eq!((status, &headers[CONTENT_TYPE]), (404, &"application/problem+json".parse().unwrap()), "{path}");
+    }
+}
+
+#[test]
+fn who_comes_by_a_wrong_name_is_turned_away_on_a_page() {
+    let headers = [(ACCEPT, "text/html".parse().unwrap())].into_iter().collect();
+    let answer = super::turn_away(&"/bots".parse().unwrap(), &headers, Problem::WrongHost);
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()[CONTENT_TYPE]),
+        (421, &"text/html; charset=utf-8".parse().unwrap())
+    );
+    let answer = super::turn_away(&"/api/v1/bots".parse().unwrap(), &headers, Problem::WrongHost);
+    assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+}
+
+#[tokio::test]
+async fn a_decision_about_many_goes_on_after_a_refusal_and_tells_of_it() {
+    let served = Served::new(0);
+    let form = "verb=retry&back=%2Fdead-letters&choose=echo%2F1&choose=echo%2F0198f3a21b7c00000123456789abcdef";
+    for (form, said) in [(form, "0 decided. 2 refused:"), ("verb=drop&back=%2Fdead-letters", "Nothing is chosen.")] {
+        let answer = served.post("/dead-letters", form, caller(Role::Operator, None)).await;
+        let page = text(served.follow(&answer, caller(Role::Operator, None)).await).await;
+        assert!(page.contains("flash bad") && page.contains(said), "{page}");
+    }
 }

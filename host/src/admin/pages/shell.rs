@@ -98,12 +98,15 @@ impl Shell {
         };
         let Some(who) = &self.who else { return Vec::new() };
         if who.tenant.is_some() {
-            let own = vec![entry("/", t.overview), entry("/bots", t.bots), entry("/offers", t.offers)];
-            return vec![own, vec![entry("/messages", t.messages), entry("/account", t.account)]];
+            let own = ["/", "/bots", "/offers", "/alerts"].into_iter().zip([t.overview, t.bots, t.offers, t.alerts]);
+            let records = [entry("/messages", t.messages), entry("/dead-letters", t.dead_letters)];
+            let own = own.map(|(path, label)| entry(path, label)).collect();
+            return vec![own, records.into(), vec![entry("/account", t.account)]];
         }
         let daily = [("/", t.overview), ("/bots", t.bots), ("/connectors", t.connectors), ("/alerts", t.alerts)];
         let records = [("/messages", t.messages), ("/dead-letters", t.dead_letters), ("/outbox", t.outbox)];
-        let mut host = vec![entry("/configuration", t.configuration), entry("/tenants", t.tenants)];
+        let mut host =
+            vec![entry("/configuration", t.configuration), entry("/tenants", t.tenants), entry("/offers", t.offers)];
         if self.may_administer() {
             host.push(entry("/audit", t.audit));
         }
@@ -125,6 +128,11 @@ impl Shell {
     /// Returns whether he sees the whole host.
     pub(super) fn sees_host(&self) -> bool {
         self.who.as_ref().is_some_and(|who| who.tenant.is_none())
+    }
+
+    /// Returns whether he may act upon what he sees: all of the host's, or his tenant's own.
+    pub(super) fn may_act(&self) -> bool {
+        self.may(Role::Operator)
     }
 
     /// Returns whether he may do what an operator of the host does.

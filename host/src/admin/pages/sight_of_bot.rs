@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::bot::{BotPage, Fact, LogLine, StateEntry};
 use super::bots::Bot;
 use super::client::{Client, Order, Refusal};
-use super::marks::{count, units};
+use super::marks::units;
 use super::measured;
 use super::settings::Form;
 use super::shell::Shell;
@@ -58,7 +58,6 @@ fn facts(bot: &Bot, fuel: Option<f64>, shell: &Shell) -> Vec<Fact> {
         Fact { name: text.version, value: bot.version.clone().unwrap_or_else(|| "–".to_owned()) },
         Fact { name: text.since, value: bot.since.clone() },
         Fact { name: text.fuel, value: format!("{used} / {limit}") },
-        Fact { name: text.waiting, value: count(bot.queued) },
     ];
     if !bot.tenant.is_empty() {
         facts.insert(1, Fact { name: text.tenant, value: bot.tenant.clone() });

@@ -8,7 +8,7 @@ use super::configuration::{ConfigurationPage, Difference};
 use super::connectors::{self, ConnectorsPage};
 use super::measured;
 use super::overview::{Glance, Health, OverviewPage, Trouble};
-use super::pager::{Pager, address};
+use super::pager::{Pager, Piece, address};
 use super::people::{AccountPage, AuditPage, OffersPage, Record, SignInPage, TenantsPage};
 use super::records::{LettersPage, MessagePage, MessagesPage, OutboxPage, Search, states};
 use super::shell::Shell;
@@ -23,8 +23,6 @@ const COUNTED: &str = "100";
 const COUNTED_MAX: usize = 100;
 /// Messages on a page.
 const MESSAGES: &str = "50";
-/// How many ends of long listings are shown.
-const LISTED: &str = "200";
 
 pub(super) async fn overview(visit: &Visit) -> Result<Answer, Refusal> {
     let (client, shell) = (visit.client(), visit.shell().await);
@@ -33,17 +31,17 @@ pub(super) async fn overview(visit: &Visit) -> Result<Answer, Refusal> {
     let firing = alerts.iter().filter(|alert| alert.state != "acknowledged");
     let mut troubles: Vec<_> = firing.map(|alert| Trouble::alert(alert, &shell)).collect();
     let health = if shell.sees_host() { health(client).await } else { Health::default() };
+    let letters = client.get::<Vec<DeadLetterView>>(Order::get("/api/v1/dead-letters").with("limit", COUNTED));
+    let letters = letters.await.unwrap_or_default().len();
     if shell.sees_host() {
         troubles.extend(health.degraded.iter().map(|part| Trouble::part(part, &shell)));
-        let letters = client.get::<Vec<DeadLetterView>>(Order::get("/api/v1/dead-letters").with("limit", COUNTED));
-        let letters = letters.await.unwrap_or_default().len();
         let lost = Order::get("/api/v1/outbox").with("state", "lost").with("limit", COUNTED);
         let lost = client.get::<Vec<SendView>>(lost).await.unwrap_or_default().len();
-        troubles.extend((letters > 0).then(|| Trouble::letters(letters, letters >= COUNTED_MAX, &shell)));
         troubles.extend((lost > 0).then(|| Trouble::lost(lost, lost >= COUNTED_MAX, &shell)));
     } else {
         troubles.extend(bots.iter().filter(|bot| bot.is_ill()).map(|bot| Trouble::bot(bot, &shell)));
     }
+    troubles.extend((letters > 0).then(|| Trouble::letters(letters, letters >= COUNTED_MAX, &shell)));
     let figures = measured::figures(client, &shell, &bots).await;
     let phases = bots::phases(&bots, "", shell.text);
     Ok(visit.page(&OverviewPage::new(shell, &health, troubles, figures, phases)))
@@ -112,18 +110,22 @@ pub(super) async fn message(visit: &Visit) -> Result<Answer, Refusal> {
 
 pub(super) async fn letters(visit: &Visit) -> Result<Answer, Refusal> {
     let (shell, bot) = (visit.shell().await, visit.given("bot").unwrap_or_default());
-    let order = Order::get("/api/v1/dead-letters").with("bot", &bot).with("limit", LISTED);
+    let piece = Piece::new(visit.given("page").as_deref());
+    let limit = piece.limit();
+    let order = Order::get("/api/v1/dead-letters").with("bot", &bot).with("limit", &limit);
     let (letters, refusal) = told(visit.client().get::<Vec<DeadLetterView>>(order).await);
-    let pager = Pager::new(shell.text, letters.len().to_string(), None, None);
+    let (letters, pager) = piece.cut(letters, shell.text, ("/dead-letters", &[("bot", &bot)]));
     Ok(visit.page(&LettersPage { shell, bot, letters, refusal, pager }))
 }
 
 pub(super) async fn outbox(visit: &Visit) -> Result<Answer, Refusal> {
     let (shell, connector) = (visit.shell().await, visit.given("connector").unwrap_or_default());
     let state = visit.given("state").unwrap_or_else(|| "waiting".to_owned());
-    let order = Order::get("/api/v1/outbox").with("state", &state).with("connector", &connector).with("limit", LISTED);
+    let piece = Piece::new(visit.given("page").as_deref());
+    let limit = piece.limit();
+    let order = Order::get("/api/v1/outbox").with("state", &state).with("connector", &connector).with("limit", &limit);
     let (sends, refusal) = told(visit.client().get::<Vec<SendView>>(order).await);
-    let pager = Pager::new(shell.text, sends.len().to_string(), None, None);
+    let (sends, pager) = piece.cut(sends, shell.text, ("/outbox", &[("state", &state), ("connector", &connector)]));
     Ok(visit.page(&OutboxPage { shell, state, connector, sends, refusal, pager }))
 }
 

@@ -446,7 +446,8 @@ fn what_somebody_may_not_do_is_not_shown() {
     assert!(!operator.contains("data-upload") && owner.contains("data-upload"));
     assert!(
         !renter.contains("href=\"/configuration\"")
-            && !renter.contains("href=\"/dead-letters\"")
+            && !renter.contains("href=\"/outbox\"")
+            && renter.contains("/bots/echo/restart")
             && !renter.contains("data-upload")
     );
     let page = |role| bot_page(shell(language, "/bots/x", role, None), "x").render().unwrap();

@@ -111,6 +111,8 @@ catalogue! {
     last_used: "Last used", "最近使用";
     latency: "Latency, 95 of 100", "延迟（95 分位）";
     later_page: "Next", "下一页";
+    letters_decided: "{} decided.", "已处理 {} 条。";
+    letters_refused: "{} refused:", "{} 条被拒绝：";
     level_essential: "Essential only", "仅维持基本";
     level_full: "All works", "全部正常";
     level_none: "Not serving", "未提供服务";
@@ -153,6 +155,7 @@ catalogue! {
     no_offers: "Nothing is on offer.", "暂无可选项目。";
     no_settings: "This bot has no settings.", "这个机器人没有设置项。";
     no_tenants: "There are no tenants.", "没有租户。";
+    nothing_chosen: "Nothing is chosen.", "未选择任何项目。";
     nothing_found: "Nothing is found.", "没有找到。";
     nothing_is_wrong: "Nothing is wrong.", "一切正常。";
     nothing_lost: "Nothing is lost.", "没有丢失的消息。";
@@ -270,7 +273,6 @@ catalogue! {
     upload_hint: "It is checked before it is put in place: a component that is not good changes nothing, and the answer says why.", "放置之前会先检查：不合格的组件不会改变任何内容，并会说明原因。";
     upload_without_script: "Without JavaScript, upload by", "未启用 JavaScript 时，请用此方式上传：";
     version: "Version", "版本";
-    waiting: "waiting", "等待中";
     want_attention: "want attention", "项需要处理";
     what: "What", "内容";
     what_happened_to_it: "What happened to it", "近期情况";

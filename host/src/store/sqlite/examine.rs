@@ -22,15 +22,24 @@ pub(in crate::store) fn library_version() -> &'static str {
 
 /// Looks through a database that is there.
 pub(in crate::store) fn examine(path: &Path) -> Result<Examined, NotExamined> {
+    examine_to(path, Depth::Rows)
+}
+
+/// Looks through the pages of a database that is there, whatever its rows are.
+pub(in crate::store) fn examine_pages(path: &Path) -> Result<Examined, NotExamined> {
+    examine_to(path, Depth::Pages)
+}
+
+fn examine_to(path: &Path, depth: Depth) -> Result<Examined, NotExamined> {
     // A file whose log is empty is read alone, so that no file of a log is made beside it. Where a host has begun to write
     // meanwhile, what was read may be half of a change.
     if !has_bytes(&path.with_extension("db-wal")) {
-        let found = look(path, Reading::Alone);
+        let found = look(path, Reading::Alone, depth);
         if !has_bytes(&path.with_extension("db-wal")) {
             return found;
         }
     }
-    look(path, Reading::WithLog)
+    look(path, Reading::WithLog, depth)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +50,14 @@ enum Reading {
     WithLog,
 }
 
-fn look(path: &Path, reading: Reading) -> Result<Examined, NotExamined> {
+#[derive(Debug, Clone, Copy)]
+enum Depth {
+    Pages,
+    /// And what they hold, by the checksums of the rows.
+    Rows,
+}
+
+fn look(path: &Path, reading: Reading, depth: Depth) -> Result<Examined, NotExamined> {
     let unreadable =
         |error: rusqlite::Error| NotExamined::Unreadable { path: path.to_owned(), reason: error.to_string() };
     let connection = match connect(path, reading) {
@@ -49,6 +65,9 @@ fn look(path: &Path, reading: Reading) -> Result<Examined, NotExamined> {
         Err(error) if is_damage(&error) => return Ok(damaged(&error)),
         Err(error) => return Err(unreadable(error)),
     };
+    if matches!(depth, Depth::Pages) {
+        return pages(&connection).map_err(unreadable);
+    }
     let supported = u32::try_from(schema::MIGRATIONS.len()).unwrap_or(u32::MAX);
     match connection.query_row("PRAGMA user_version", (), |row| row.get::<_, u32>(0)) {
         Ok(found) if found > supported => Err(NotExamined::Newer { path: path.to_owned(), found, supported }),

@@ -22,7 +22,7 @@ use crate::id::{BotName, EventId, Ticket};
 use crate::store::health::Pulse;
 use crate::store::history::{DeadLetter, SearchPage, SearchQuery, Send, SendFilter, Story};
 use crate::store::incidents::{Condemned, IncidentQuery, StoredIncident};
-use crate::store::{Flaw, StateValue, StoreError};
+use crate::store::{Flaw, StateEntry, StateValue, StoreError};
 
 /// Threads that read.
 const READERS: usize = 2;
@@ -67,6 +67,13 @@ pub(in crate::store) enum Read {
         limit: u32,
         now: Timestamp,
         reply: Reply<Found<Vec<String>>>,
+    },
+    StateEntries {
+        bot: BotName,
+        after: Option<String>,
+        limit: u32,
+        now: Timestamp,
+        reply: Reply<Found<Vec<StateEntry>>>,
     },
     TimerNames {
         bot: BotName,
@@ -198,6 +205,10 @@ impl Reader {
             Read::StateKeys { bot, prefix, after, limit, now, reply } => {
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX);
                 self.send(reply, state::keys(connection, bot.as_str(), &prefix, after.as_deref(), limit, now));
+            }
+            Read::StateEntries { bot, after, limit, now, reply } => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                self.send(reply, state::entries(connection, bot.as_str(), after.as_deref(), limit, now));
             }
             Read::TimerNames { bot, reply } => self.send(reply, timer::names(connection, bot.as_str())),
             Read::DueTimers { now, limit, except, reply } => {

@@ -29,10 +29,11 @@ fn search_within(connection: &Connection, query: &SearchQuery, rows_max: usize) 
     let begun = Instant::now();
     let mut statement = connection.prepare_cached(
         "SELECT seq, id, origin, platform_id, received_ms, duplicates, checksum, body FROM events
-         WHERE seq < ?1 ORDER BY seq DESC",
+         WHERE seq < ?1 AND seq > ?2 ORDER BY seq DESC",
     )?;
     let before = query.before.map_or(i64::MAX, to_column);
-    let mut rows = statement.query([before])?;
+    let after = query.after.map_or(-1, to_column);
+    let mut rows = statement.query([before, after])?;
     let search = Search::new(connection, query);
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX).max(1);
     let mut events = Vec::new();
@@ -183,6 +184,7 @@ mod tests {
         let store = told(dir.path(), &["one", "Two", "THREE", "four ÄÖ"]).await;
         let at = |ms| Some(Timestamp::from_millis(ms));
         let b = || Some(["b".parse().unwrap()].into());
+        let second = store.search(all()).await.unwrap().events[2].seq;
         let cases = [
             (all(), vec!["four ÄÖ", "THREE", "Two", "one"]),
             (SearchQuery { text: Some("tHr".into()), ..all() }, vec!["THREE"]),
@@ -191,6 +193,8 @@ mod tests {
             (SearchQuery { bots: Some(["c".parse().unwrap()].into()), ..all() }, vec![]),
             (SearchQuery { since: at(1_002), ..all() }, vec!["four ÄÖ", "THREE"]),
             (SearchQuery { until: at(1_002), ..all() }, vec!["Two", "one"]),
+            (SearchQuery { after: Some(second), ..all() }, vec!["four ÄÖ", "THREE"]),
+            (SearchQuery { after: Some(second), before: Some(second + 2), ..all() }, vec!["THREE"]),
             (SearchQuery { stand: Some(StandFilter::Waiting), bots: b(), ..all() }, vec!["four ÄÖ", "Two"]),
             (SearchQuery { stand: Some(StandFilter::Done), ..all() }, vec![]),
             (SearchQuery { conversation: Some("lobby".into()), since: at(1_003), ..all() }, vec!["four ÄÖ"]),

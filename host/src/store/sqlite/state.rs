@@ -9,7 +9,7 @@ use super::usage::{self, Usage};
 use super::{Fault, from_column, to_column};
 use crate::clock::Timestamp;
 use crate::store::commit::{SumError, sum};
-use crate::store::{Committed, Flaw, StateValue};
+use crate::store::{Committed, Flaw, StateEntry, StateValue};
 
 /// Bytes that one sweep reads: each row is checked before it is thrown away.
 const SWEEP_BYTES_MAX: usize = 16 << 20;
@@ -97,6 +97,35 @@ pub(super) fn keys(
         }
     }
     Ok(keys)
+}
+
+/// Returns what is kept, without the values, after `after` in byte order. The rows are not checked.
+pub(super) fn entries(
+    connection: &Connection,
+    bot: &str,
+    after: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<StateEntry>, Fault> {
+    // The length of a value is known without reading it.
+    let mut statement = connection.prepare_cached(
+        "SELECT CAST(key AS BLOB), expires_ms, length(value) FROM state WHERE bot = ?1 AND key > ?2 ORDER BY key",
+    )?;
+    let mut rows = statement.query((bot, after.unwrap_or("")))?;
+    let mut entries = Vec::new();
+    while entries.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let key = String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into_owned();
+        // What is no number is no moment: what it says is seen when the row is read as a whole.
+        let expires_ms = row.get(1).unwrap_or_default();
+        if is_live(expires_ms, now) {
+            let bytes = from_column(row.get(2).unwrap_or_default());
+            let expires_at = expires_ms.map(|moment| Timestamp::from_millis(from_column(moment)));
+            entries.push(StateEntry { key, bytes, expires_at });
+        }
+    }
+    Ok(entries)
 }
 
 /// Returns a key's revision without looking at its value.
