@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::api::Api;
 use super::ask::Ask;
 use super::endpoint::{Access, Endpoint};
+use super::operate::no_bot;
 use super::parameter::{BOT, CONNECTOR, Kind, Parameter, SINCE, UNTIL};
 use super::problem::Problem;
 use super::query::Query;
@@ -135,9 +136,16 @@ const SERIES: &[Parameter] = &[
     SINCE,
     UNTIL,
     Parameter::new("step", Kind::Span, "one point for so long; it may be longer"),
-    BOT,
+    Parameter {
+        about: "of this bot only, or of several with commas between; a tenant must name its own",
+        kind: Kind::Names,
+        ..BOT
+    },
     CONNECTOR,
 ];
+
+/// Most bots of one question.
+const BOTS_MAX: usize = 100;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     const WINDOW: Parameter = Parameter::new("window", Kind::Span, "of the last so long; an hour where nobody says");
@@ -156,7 +164,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 /// Shows what series of one name said.
 pub(super) async fn metrics(api: &Api, ask: &Ask) -> Result<MetricsView, Problem> {
-    ask.asked_bot(api)?;
+    let (bots, scope) = (bots(&ask.query)?, ask.scope());
+    if let Some(strange) = bots.iter().find(|bot| scope.tenant().is_some() && !api.covers(scope, bot)) {
+        return Err(no_bot(strange.as_str()));
+    }
+    if bots.is_empty() && scope.tenant().is_some() {
+        return Err(Problem::BadRequest("`bot` is missing: name your bots, such as ?bot=NAME,NAME".to_owned()));
+    }
     let now = Timestamp::now();
     series(api, history_query(&ask.query, now)?, now).await
 }
@@ -175,6 +189,15 @@ pub(super) async fn series(api: &Api, asked: history::Query, now: Timestamp) -> 
     let (kind, step_seconds) = (kind.to_owned(), step.as_secs_f64());
     let series = series.into_iter().map(SeriesView::from).collect();
     Ok(MetricsView { name, kind, since, until, step_seconds, series, series_left_out, is_cut })
+}
+
+/// Returns the bots that are asked about; none: all.
+fn bots(query: &Query) -> Result<Vec<BotName>, Problem> {
+    let bad = |detail: String| Problem::BadRequest(format!("`bot`: {detail}"));
+    let names = query.text("bot").into_iter().flat_map(|names| names.split(','));
+    let bots = names.map(|name| name.parse::<BotName>().map_err(|error| bad(error.to_string())));
+    let bots: Vec<_> = bots.collect::<Result<_, _>>()?;
+    if bots.len() > BOTS_MAX { Err(bad(format!("at most {BOTS_MAX} at once"))) } else { Ok(bots) }
 }
 
 /// Lists the names of series.
@@ -203,10 +226,14 @@ fn history_query(query: &Query, now: Timestamp) -> Result<history::Query, Proble
     if since >= until {
         return Err(Problem::Unprocessable(format!("`since` must be before `until`, not {since} and {until}")));
     }
-    let bot = query.name::<BotName>("bot")?.map(|bot| ("bot".to_owned(), bot.to_string()));
-    let connector = query.name::<ConnectorKey>("connector")?;
-    let connector = connector.map(|connector| ("connector".to_owned(), connector.to_string()));
-    let labels = Filter(bot.into_iter().chain(connector).collect());
+    let mut labels = Filter::default();
+    let bots = bots(query)?;
+    if !bots.is_empty() {
+        labels = labels.with("bot", bots.iter().map(ToString::to_string));
+    }
+    if let Some(connector) = query.name::<ConnectorKey>("connector")? {
+        labels = labels.with("connector", [connector.to_string()]);
+    }
     Ok(history::Query { name, labels, since, until, step: query.span("step")? })
 }
 
@@ -227,7 +254,7 @@ mod tests {
         assert_eq!(query.since, Timestamp::from_millis(NOW.as_millis() - 600_000));
         assert_eq!(query.until, NOW);
         assert_eq!(query.step, Some(Duration::from_secs(30)));
-        assert_eq!(query.labels, Filter(vec![("bot".to_owned(), "echo".to_owned())]));
+        assert_eq!(query.labels, Filter::default().with("bot", ["echo".to_owned()]));
         let query = asked("name=bothost_x").unwrap();
         assert_eq!((query.name.as_str(), query.until.saturating_since(query.since)), ("bothost_x", WINDOW));
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 /// Names, as patterns of JSON Schema have them.
 pub(super) const NAME: &str = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$";
+const NAMES: &str = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}(,[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}){0,9}$";
 const KEY: &str = "^([a-zA-Z0-9][a-zA-Z0-9._-]{0,63}/)?[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$";
 /// Not every text of this form is a length of time that fits.
 const SPAN: &str = "^[1-9][0-9]{0,3}(ms|s|m|h)$";
@@ -25,6 +26,8 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// A name: of a bot, a tenant, an account.
     Name,
+    /// Names with commas between.
+    Names,
     /// The name of a connector, or of a bot's own with the bot's before it.
     Key,
 }
@@ -53,6 +56,7 @@ impl Parameter {
         match self.kind {
             Kind::Text => json!({ "type": "string", "minLength": usize::from(self.is_required) }),
             Kind::Name => json!({ "type": "string", "pattern": NAME }),
+            Kind::Names => json!({ "type": "string", "pattern": NAMES }),
             Kind::Key => json!({ "type": "string", "pattern": KEY }),
             Kind::Number => json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX }),
             Kind::Limit => {

@@ -1,5 +1,6 @@
 //! What is asked of the history, and from which of the resolutions it is answered. Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -13,20 +14,21 @@ pub const POINTS_MAX: u64 = 1_000;
 /// Series in an answer.
 pub const SERIES_MAX: usize = 200;
 
-/// Labels that a series must have.
+/// Labels that a series must have, each with one of some values.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Filter(pub Vec<(String, String)>);
+pub struct Filter(Vec<(String, BTreeSet<String>)>);
 
 impl Filter {
+    /// Returns the filter that also wants a label to have one of these values.
+    #[must_use]
+    pub fn with(mut self, label: &str, values: impl IntoIterator<Item = String>) -> Self {
+        self.0.push((label.to_owned(), values.into_iter().collect()));
+        self
+    }
+
     /// Returns whether these labels have all that are wanted.
-    pub(super) fn takes<'a>(&self, mut labels: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> bool {
-        let mut wanted = self.0.iter();
-        let all = labels.clone();
-        match wanted.len() {
-            0 => true,
-            1 => wanted.all(|(name, value)| labels.any(|label| label == (name.as_str(), value.as_str()))),
-            _ => wanted.all(|(name, value)| all.clone().any(|label| label == (name.as_str(), value.as_str()))),
-        }
+    pub(super) fn takes<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> bool {
+        self.0.iter().all(|(name, values)| labels.clone().any(|(label, value)| label == name && values.contains(value)))
     }
 
     pub(super) fn takes_labels(&self, labels: &Labels) -> bool {

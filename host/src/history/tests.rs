@@ -103,7 +103,7 @@ async fn an_answer_has_only_the_series_that_are_asked_for_and_no_more_than_there
     for step in [None, Some(60)] {
         let found = history.query(asked("g", NOW, NOW + 60_000, step), moment(NOW)).await.unwrap();
         assert_eq!((found.series.len(), found.series_left_out, found.is_cut), (200, 50, false));
-        let filter = Filter(vec![("bot".to_owned(), "bot-7".to_owned())]);
+        let filter = Filter::default().with("bot", ["bot-7".to_owned()]);
         let query = Query { labels: filter, ..asked("g", NOW, NOW + 60_000, step) };
         let found = history.query(query, moment(NOW)).await.unwrap();
         assert_eq!((found.series.len(), found.series_left_out), (1, 0));

@@ -9,7 +9,7 @@ use super::client::{Client, Order};
 use super::marks::{Spark, bytes, count, milliseconds, rate};
 use super::overview::Figure;
 use super::shell::Shell;
-use crate::admin::{MetricsView, PointView, VersionView};
+use crate::admin::{MetricsView, PointView, SeriesView, VersionView};
 
 /// Points of a line of the last hour.
 const POINTS: usize = 30;
@@ -26,19 +26,39 @@ struct Measured {
 /// What a bot did in the last hour: events in each part of it, and the fuel that 95 of 100 of its calls stayed within.
 pub(super) type Lately = (Vec<f64>, Option<f64>);
 
+/// Bots of one question: an answer has 200 series at most, and a bot has one for each way an attempt may end.
+const AT_ONCE: usize = 25;
+
 /// Returns what bots did in the last hour, by name.
 pub(super) async fn lately(client: Client<'_>, bots: &[Bot]) -> BTreeMap<String, Lately> {
-    let asked = bots.iter().map(|bot| async move { (bot.name.clone(), of_bot(client, &bot.name).await) });
-    futures_util::future::join_all(asked).await.into_iter().collect()
+    let mut all = BTreeMap::new();
+    for some in bots.chunks(AT_ONCE) {
+        let names: Vec<_> = some.iter().map(|bot| bot.name.as_str()).collect();
+        all.extend(of_bots(client, &names).await);
+    }
+    all
 }
 
 /// Returns what a bot did in the last hour.
 pub(super) async fn of_bot(client: Client<'_>, bot: &str) -> Lately {
-    let events = series(client, "attempt_ended_total", bot, Joined::Sum(|point| point.increase)).await;
-    let order = Order::get("/api/v1/metrics/history").with("name", "attempt_fuel_units").with("bot", bot);
-    let fuel: MetricsView = client.get(order.with("step", "1h")).await.unwrap_or_default();
-    let fuel = fuel.series.iter().flat_map(|series| series.points.iter().filter_map(|point| point.p95));
-    (events, fuel.reduce(f64::max))
+    of_bots(client, &[bot]).await.remove(bot).unwrap_or_default()
+}
+
+async fn of_bots(client: Client<'_>, bots: &[&str]) -> BTreeMap<String, Lately> {
+    let names = bots.join(",");
+    let order = |name, step| {
+        let order = Order::get("/api/v1/metrics/history").with("name", name);
+        client.get::<MetricsView>(order.with("bot", &names).with("step", step))
+    };
+    let events = order("attempt_ended_total", STEP).await.unwrap_or_default();
+    let fuel = order("attempt_fuel_units", "1h").await.unwrap_or_default();
+    let of = |bot: &str| {
+        let is_own = |series: &&SeriesView| series.labels.get("bot").is_some_and(|own| own == bot);
+        let events = line(&events, is_own, Joined::Sum(|point| point.increase));
+        let fuel = fuel.series.iter().filter(is_own).flat_map(|series| &series.points);
+        (events, fuel.filter_map(|point| point.p95).reduce(f64::max))
+    };
+    bots.iter().map(|bot| ((*bot).to_owned(), of(bot))).collect()
 }
 
 /// What is said of the points of several series in one part of the hour.
@@ -54,15 +74,15 @@ enum Joined {
 async fn series(client: Client<'_>, name: &str, bot: &str, joined: Joined) -> Vec<f64> {
     let order = Order::get("/api/v1/metrics/history").with("name", name).with("bot", bot).with("step", STEP);
     let view: MetricsView = client.get(order).await.unwrap_or_default();
-    line(&view, joined)
+    line(&view, |_| true, joined)
 }
 
-/// Joins series, each point in its part of the hour. Where a counter counted nothing there is no point.
-fn line(view: &MetricsView, joined: Joined) -> Vec<f64> {
+/// Joins those series that are meant, each point in its part of the hour. Where a counter counted nothing there is no point.
+fn line(view: &MetricsView, is_meant: impl Fn(&&SeriesView) -> bool, joined: Joined) -> Vec<f64> {
     let Ok(since) = view.since.parse::<crate::clock::Timestamp>() else { return Vec::new() };
     let step = if view.step_seconds > 0.0 { view.step_seconds } else { STEP_SECONDS };
     let mut values = vec![0.0; POINTS];
-    for point in view.series.iter().flat_map(|series| &series.points) {
+    for point in view.series.iter().filter(is_meant).flat_map(|series| &series.points) {
         let Ok(at) = point.at.parse::<crate::clock::Timestamp>() else { continue };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a small number of steps")]
         let place = (at.saturating_since(since).as_secs_f64() / step) as usize;
@@ -182,10 +202,10 @@ mod tests {
             ],
             ..MetricsView::default()
         };
-        let line = line(&view, Joined::Sum(|point| point.increase));
+        let line = line(&view, |_| true, Joined::Sum(|point| point.increase));
         assert_eq!((line.len(), line[0], line[1], line[29]), (POINTS, 1.0, 0.0, 9.0));
-        let most = super::line(&view, Joined::Most(|point| point.increase));
+        let most = super::line(&view, |_| true, Joined::Most(|point| point.increase));
         assert_eq!((most[0], most[29]), (1.0, 4.0));
-        assert!(super::line(&MetricsView::default(), Joined::Sum(|point| point.increase)).is_empty());
+        assert!(super::line(&MetricsView::default(), |_| true, Joined::Sum(|point| point.increase)).is_empty());
     }
 }
