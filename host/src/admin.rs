@@ -92,6 +92,7 @@ pub use self::history::{MetricsView, PointView, SeriesView};
 pub use self::incidents::{CondemnedView, IncidentView};
 pub use self::injection::{InjectedView, InjectionBody};
 pub use self::letters::DeadLetterView;
+pub use self::listen::AdminError;
 use self::listen::SocketFile;
 pub use self::logs::LineView;
 pub use self::offers::{AskedView, OfferView};
@@ -206,67 +207,6 @@ impl Observed {
             probes: Probes::absent(),
         }
     }
-}
-
-/// Why the admin side does not listen.
-#[derive(Debug, thiserror::Error)]
-pub enum AdminError {
-    /// The system does not take so long a path for a socket.
-    #[error(
-        "the admin socket's path {path:?} has {bytes} bytes, more than a socket's \
-         may have (about 100): choose a shorter `[host] data_dir`"
-    )]
-    SocketPath {
-        /// The path.
-        path: PathBuf,
-        /// Its length.
-        bytes: usize,
-    },
-    /// Another host listens there.
-    #[error("another host is running: it answers on the admin socket {path:?}")]
-    Running {
-        /// The path.
-        path: PathBuf,
-    },
-    /// A file that is no socket is in the way.
-    #[error("{path:?} is no socket; it is in the way of the admin socket and is left as it is")]
-    NoSocket {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The socket cannot be bound.
-    #[error("cannot listen on the admin socket {path:?}")]
-    Socket {
-        /// The path.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The address is open to others and there is nobody who could be let in.
-    #[error(
-        "`[admin] listen` {address} is open to other machines: \
-         add `token = \"${{BOTHOST_TOKEN}}\"` to `[admin]`, or an account with the role admin, or listen on 127.0.0.1"
-    )]
-    OpenToAll {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// The address cannot be bound.
-    #[error("cannot listen on `[admin] listen` {address}")]
-    Tcp {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The thread or its runtime did not start.
-    #[error("cannot start the admin thread")]
-    Thread(#[source] io::Error),
 }
 
 /// The running admin side. Dropped, it stops as by [`Admin::shutdown`].

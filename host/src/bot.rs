@@ -14,6 +14,7 @@ mod edition;
 mod life;
 pub mod manifest;
 pub mod phase;
+pub mod pointer;
 mod report;
 mod restart;
 mod stall;

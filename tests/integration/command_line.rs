@@ -268,7 +268,7 @@ async fn the_log_of_a_host_at_an_address_is_read_and_followed() {
     );
     let mut lines = BufReader::new(follower.0.stdout.take().expect("it is piped")).lines();
     // One that is said before somebody follows is not heard, so that it is said until it is.
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(1);
     let home = &home;
     let first = std::thread::scope(|scope| {
         scope.spawn(move || {

@@ -209,7 +209,7 @@ async fn what_is_not_good_is_refused_with_its_place_and_changes_nothing() {
         .refuses(422, "config.toml:2:1: unknown key `memry` in [limits], did you mean `memory`?");
     put("[admin]\ntoken = \"[redacted]\"\n").refuses(422, "`admin.token` is [redacted]");
     put(&format!("# {}", "x".repeat(1 << 20))).refuses(413, "longer");
-    rig.ask("POST /api/v1/config/set?key=limits.memory", &[], "").refuses(400, "`value` is missing");
+    rig.ask("POST /api/v1/config/set?key=limits.memory", &[], "").refuses(422, "`value` is missing");
     rig.ask("POST /api/v1/config/set", &[], "{\"key\": \"a\", \"value\": CANARY}").refuses(400, "of the form");
     rig.ask("POST /api/v1/config/import", &[], "{}").refuses(400, "missing field `config`");
     rig.ask("POST /api/v1/config/versions/9/rollback", &[], "")

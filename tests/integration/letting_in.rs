@@ -231,7 +231,7 @@ async fn f102_every_change_is_recorded_without_its_secrets_and_tampering_is_foun
         "nobody POST /api/v1/session refused",
         "anna POST /api/v1/reload?dry_run refused",
         "anna POST /api/v1/session done",
-        "socket POST /api/v1/accounts done",
+        "socket POST /api/v1/accounts/anna done",
     ];
     assert_eq!(rig.audited().await, expected);
     let file = rig.data().join("audit/audit-000001.log");
@@ -242,7 +242,7 @@ async fn f102_every_change_is_recorded_without_its_secrets_and_tampering_is_foun
     assert_eq!(audit::verify(&rig.data()).unwrap().records, 5);
     std::fs::write(&file, written.replacen("anna", "bert", 1)).unwrap();
     let found = audit::verify(&rig.data()).unwrap_err().to_string();
-    assert!(found.contains("audit-000001.log:2: "), "{found}");
+    assert!(found.contains("audit-000001.log:1: "), "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

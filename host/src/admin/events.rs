@@ -130,7 +130,8 @@ async fn serve(api: Arc<Api>, ask: Ask) -> Result<Answer, Problem> {
     }
     for key in ["since", "until", "before", "limit"] {
         if ask.query.given(key).is_some() {
-            return Err(Problem::BadRequest(format!("`{key}` goes with a search: what is followed begins now")));
+            let detail = format!("`{key}` goes with a search: what is followed begins now");
+            return Err(Problem::Unprocessable(detail));
         }
     }
     let place = api.streams.place(&ask.from)?;

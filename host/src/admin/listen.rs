@@ -10,11 +10,72 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
-use super::AdminError;
+use super::tls::TlsError;
 use crate::access::Book;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
+
+/// Why the admin side does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The system does not take so long a path for a socket.
+    #[error(
+        "the admin socket's path {path:?} has {bytes} bytes, more than a socket's \
+         may have (about 100): choose a shorter `[host] data_dir`"
+    )]
+    SocketPath {
+        /// The path.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// Another host listens there.
+    #[error("another host is running: it answers on the admin socket {path:?}")]
+    Running {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file that is no socket is in the way.
+    #[error("{path:?} is no socket; it is in the way of the admin socket and is left as it is")]
+    NoSocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The socket cannot be bound.
+    #[error("cannot listen on the admin socket {path:?}")]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The address is open to others and there is nobody who could be let in.
+    #[error(
+        "`[admin] listen` {address} is open to other machines: \
+         add `token = \"${{BOTHOST_TOKEN}}\"` to `[admin]`, or an account with the role admin, or listen on 127.0.0.1"
+    )]
+    OpenToAll {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be bound.
+    #[error("cannot listen on `[admin] listen` {address}")]
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The thread or its runtime did not start.
+    #[error("cannot start the admin thread")]
+    Thread(#[source] io::Error),
+}
 
 /// The socket's file, which is removed when this is dropped.
 #[derive(Debug)]

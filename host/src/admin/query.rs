@@ -163,8 +163,8 @@ pub(super) fn encode(text: &str) -> String {
     encoded
 }
 
-/// Undoes percent-encoding. None: it is none, or no UTF-8.
-fn decode(text: &str) -> Option<String> {
+/// Undoes what addresses and forms do to texts. None: they did not do it, or it is no UTF-8.
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {

@@ -129,7 +129,7 @@ impl From<Wishes> for BotChange {
         let hidden =
             |map: BTreeMap<String, String>| map.into_iter().map(|(key, text)| (key, Secret::new(text))).collect();
         let Wishes { settings, connector, secrets, enabled } = wishes;
-        Self { settings, connector: hidden(connector), secrets: hidden(secrets), enabled }
+        Self { settings, connector: hidden(connector), secrets: hidden(secrets), enabled, ..Self::default() }
     }
 }
 

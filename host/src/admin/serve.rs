@@ -217,17 +217,10 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
     use crate::admin::Sources;
-    use crate::alert::Alerts;
-    use crate::generation::Archive;
-    use crate::metrics::Metrics;
-    use crate::store::engine::Engine as _;
-    use crate::store::{Store, StoreOptions};
     use crate::supervisor::{Control, ReloadReport};
 
     const PATIENCE: Patience =
@@ -236,25 +229,7 @@ mod tests {
     const LONG: Duration = Duration::from_millis(300);
 
     fn server(dir: &std::path::Path, control: Control) -> Server {
-        let metrics = Arc::new(Metrics::new());
-        let store = Store::open(dir, StoreOptions::default()).unwrap();
-        let archive = Archive::open(dir, store.blobs().clone(), NonZeroUsize::MIN).unwrap();
-        let sources = Sources {
-            observed: crate::admin::Observed::nothing(Arc::clone(&metrics)),
-            injector: crate::router::Injector::to_nobody(store.clone(), Arc::clone(&metrics)),
-            metrics: Arc::clone(&metrics),
-            alerts: Arc::new(Alerts::new(metrics)),
-            bots: Arc::default(),
-            connectors: Arc::default(),
-            store,
-            editor: crate::admin::editor(archive, dir.join("config.toml"), control.clone()),
-            control,
-            access: crate::access::Book::absent(),
-            audit: crate::audit::Audit::absent(),
-            certificate: None,
-            logs: Some(dir.join("logs")),
-            is_ready: watch::channel(true).1,
-        };
+        let sources = Sources { control, ..crate::admin::gate::tests::sources(dir) };
         let (connections, cancel) = (TaskTracker::new(), CancellationToken::new());
         Server {
             router: crate::admin::router(sources, cancel.clone(), connections.clone()),

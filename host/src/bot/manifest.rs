@@ -11,6 +11,7 @@ use serde::de::{self, MapAccess, SeqAccess};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::pointer;
 use crate::action::Priority;
 use crate::document::At;
 use crate::grants::{Grants, Reach, SharedReach};
@@ -42,6 +43,8 @@ pub struct BotEntry {
     pub reach: Reach,
     /// What it is told about itself, as JSON. Dates are strings as RFC 3339 has them. Default: nothing.
     pub settings: Map<String, Value>,
+    /// Settings that nobody is shown, by their JSON Pointer, such as `/api/key`: passwords of its form. Default: none.
+    pub private_settings: BTreeMap<String, Secret>,
     /// Secrets by the name that it knows them by. It never sees the texts. Default: none.
     pub secrets: BTreeMap<String, Secret>,
     /// What differs from `[limits]`. Default: nothing.
@@ -63,10 +66,20 @@ impl BotEntry {
             restart: None,
             reach: Reach::all(),
             settings: Map::new(),
+            private_settings: BTreeMap::new(),
             secrets: BTreeMap::new(),
             limits: LimitsPatch::default(),
             grants: Grants::default(),
         }
+    }
+
+    /// Returns what the bot is told: all its settings.
+    pub fn whole_settings(&self) -> Map<String, Value> {
+        let mut settings = self.settings.clone();
+        for (at, secret) in &self.private_settings {
+            pointer::put(&mut settings, at, secret.expose().into());
+        }
+        settings
     }
 
     /// Returns the bot's limits, where `base` are those of all bots.
@@ -160,6 +173,8 @@ pub(crate) struct Declaration<C> {
     #[serde(default)]
     settings: Map<String, Value>,
     #[serde(default)]
+    private_settings: BTreeMap<String, Secret>,
+    #[serde(default)]
     secrets: BTreeMap<String, Secret>,
     #[serde(default)]
     limits: LimitsPatch,
@@ -196,6 +211,7 @@ impl<C> Declaration<C> {
             restart: self.restart,
             reach: self.connectors.reach(),
             settings: self.settings,
+            private_settings: self.private_settings,
             secrets: self.secrets,
             limits: self.limits,
             grants,

@@ -6,16 +6,20 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::keys;
+use super::keys::{self, KeyError};
 use super::redact::REDACTED;
 use super::rental::RentalError;
 use super::values::{self, References, anchor, escaped, plain};
+use crate::bot::pointer;
 use crate::id::{OfferName, TenantName};
-use crate::offer::Offer;
+use crate::offer::{Offer, Schema};
 use crate::secret::Secret;
 
 /// What an offer decides about its bots in full: each is as the offer says, or not there.
 const DECIDED: [&str; 5] = ["component", "priority", "restart", "limits", "grants"];
+
+/// Where a bot's file has the settings that nobody is shown.
+pub(super) const PRIVATE: &str = "private_settings";
 
 /// An offer, read and as it is written.
 pub(super) struct Lease<'l> {
@@ -38,6 +42,8 @@ pub struct BotChange {
     pub secrets: BTreeMap<String, Secret>,
     /// Whether it is started.
     pub enabled: Option<bool>,
+    /// Settings that nobody is shown, by their JSON Pointer, taken out of the others by [`BotChange::parted`].
+    pub private: BTreeMap<String, Secret>,
 }
 
 /// The keys that whoever changes a bot may set.
@@ -165,11 +171,44 @@ pub(super) fn own_connector(root: &dyn TableLike) -> Option<String> {
 
 impl BotChange {
     /// Writes what is wanted into a bot's table.
+    /// Takes the settings that are passwords by this schema apart from the others.
+    pub(super) fn parted(mut self, schema: &Schema) -> Self {
+        if let Some(settings) = &mut self.settings {
+            let passwords = schema.take_passwords(settings).into_iter();
+            self.private.extend(passwords.map(|(at, text)| (at, Secret::new(text))));
+        }
+        self
+    }
+
+    /// Returns the settings without those that nobody is shown, and these: what the form says is a password, and what was kept so before,
+    /// whatever the version that serves now says of it.
+    fn kept_apart(&self, settings: &Map<String, Json>, root: &Table) -> (Map<String, Json>, BTreeMap<String, Secret>) {
+        let (mut settings, mut private) = (settings.clone(), self.private.clone());
+        let kept = root.get(PRIVATE).and_then(Item::as_table_like);
+        for (at, _) in kept.into_iter().flat_map(TableLike::iter) {
+            if let Some(text) = pointer::take_text(&mut settings, at) {
+                private.insert(at.to_owned(), Secret::new(text));
+            }
+        }
+        // What stays and was not kept apart, such as what an offer begins with, stays where it is.
+        private.retain(|at, secret| {
+            let is_elsewhere = secret.expose() == REDACTED && kept.is_none_or(|kept| !kept.contains_key(at));
+            if is_elsewhere {
+                pointer::put(&mut settings, at, REDACTED.into());
+            }
+            !is_elsewhere
+        });
+        (settings, private)
+    }
+
     pub(super) fn write(&self, root: &mut Table) -> Result<(), RentalError> {
         if let Some(enabled) = self.enabled {
             set(root, "enabled", Value::from(enabled));
         }
         if let Some(settings) = &self.settings {
+            let (settings, private) = self.kept_apart(settings, root);
+            write_private(root, &private)?;
+            let settings = &settings;
             let old = root.get("settings").and_then(Item::as_table_like);
             let table = values::table(settings, old, References::Escaped).map_err(|fault| vec![fault]);
             let table = table.map_err(RentalError::Settings)?;
@@ -186,6 +225,21 @@ impl BotChange {
         }
         Ok(())
     }
+}
+
+/// Writes the private settings: those that are not given are gone, and `[redacted]` keeps what is there.
+fn write_private(root: &mut Table, given: &BTreeMap<String, Secret>) -> Result<(), RentalError> {
+    let table = root.entry(PRIVATE).or_insert_with(|| Item::Table(Table::new()));
+    let table = table.as_table_like_mut().ok_or_else(|| KeyError::NoTable(PRIVATE.to_owned()))?;
+    let gone: Vec<_> = table.iter().map(|(at, _)| at.to_owned()).filter(|at| !given.contains_key(at)).collect();
+    for at in gone {
+        table.remove(&at);
+    }
+    fill(table, given);
+    if table.is_empty() {
+        root.remove(PRIVATE);
+    }
+    Ok(())
 }
 
 fn fill(table: &mut dyn TableLike, given: &BTreeMap<String, Secret>) {

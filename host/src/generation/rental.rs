@@ -90,6 +90,7 @@ impl Editor {
         change: BotChange,
         schema: Schema,
     ) -> Result<(BotName, Reloaded), EditError> {
+        let change = change.parted(&schema);
         let (named, name) = tokio::sync::oneshot::channel();
         let reloaded = self.plan(move |ground, _| {
             let (bot, text) = ground.rented(&hand.scope, (&tenant, &offer), &change)?;
@@ -116,6 +117,7 @@ impl Editor {
         change: BotChange,
         schema: Schema,
     ) -> Result<Reloaded, EditError> {
+        let change = change.parted(&schema);
         self.plan(move |ground, _| {
             let reason = format!("changed {bot}");
             if let Some(text) = ground.own_file(&hand.scope, &bot)? {
@@ -128,7 +130,8 @@ impl Editor {
             }
             let text = ground.changed_in_config(&bot, &change)?;
             let config = Config::parse(&text, &ground.path)?;
-            let faults = config.bots.get(&bot).map(|entry| schema.check(&entry.value.settings)).unwrap_or_default();
+            let faults =
+                config.bots.get(&bot).map(|entry| schema.check(&entry.value.whole_settings())).unwrap_or_default();
             if !faults.is_empty() {
                 return Err(RentalError::Settings(faults).into());
             }
@@ -269,7 +272,7 @@ impl Ground {
             }
             error => EditError::from(error),
         })?;
-        let faults = schema.check(&file.entry.value.settings);
+        let faults = schema.check(&file.entry.value.whole_settings());
         if !faults.is_empty() {
             return Err(RentalError::Settings(faults).into());
         }

@@ -7,9 +7,11 @@ use toml_edit::{Item, Table, TableLike};
 
 use super::edit::{EditError, Editor};
 use super::ground::Ground;
-use super::lease::{Asked, own_connector};
+use super::lease::{Asked, PRIVATE, own_connector};
+use super::redact::REDACTED;
 use super::{Snapshot, keys, values};
 use crate::access::Scope;
+use crate::bot::pointer;
 use crate::id::{BotName, OfferName};
 
 /// Where a bot is written.
@@ -102,6 +104,10 @@ impl Ground {
         let entry = entry.unwrap_or(&empty);
         let labels = Labels::in_table(entry.as_table_like().unwrap_or(document.as_table()));
         let settings = entry.get("settings").map(values::shown).unwrap_or_default();
+        let mut settings = settings.as_object().cloned().unwrap_or_default();
+        for (at, _) in entry.get(PRIVATE).and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter) {
+            pointer::put(&mut settings, at, REDACTED.into());
+        }
         let asked = match own {
             Some(_) => self.asked(&document),
             None => Asked { connector: BTreeSet::new(), secrets: BTreeSet::new() },
@@ -122,7 +128,7 @@ impl Ground {
             origin,
             tenant: labels.tenant,
             offer: labels.offer,
-            settings: settings.as_object().cloned().unwrap_or_default(),
+            settings,
             connector: with(asked.connector, connector),
             secrets: with(asked.secrets, entry.get("secrets")),
         })

@@ -3,6 +3,7 @@
 //! A schema comes from a component, which nobody trusts: its length, depth and number of fields are bounded, and no pattern of its is
 //! ever run. What uses other words is [`Schema::Opaque`]: its settings are shown as JSON, and the bot itself judges them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -135,6 +136,15 @@ impl Schema {
         settings
     }
 
+    /// Takes the passwords out of settings, each by its JSON Pointer.
+    pub fn take_passwords(&self, settings: &mut Map<String, Value>) -> BTreeMap<String, String> {
+        let mut taken = BTreeMap::new();
+        if let Self::Fields(group) = self {
+            group.take_passwords(settings, "", &mut taken);
+        }
+        taken
+    }
+
     /// Returns what is wrong with settings.
     pub fn check(&self, settings: &Map<String, Value>) -> Vec<SettingFault> {
         let mut faults = Vec::new();
@@ -230,6 +240,20 @@ fn shape(schema: &Map<String, Value>, depth: usize, count: &mut usize) -> Option
 }
 
 impl Group {
+    fn take_passwords(&self, values: &mut Map<String, Value>, at: &str, taken: &mut BTreeMap<String, String>) {
+        for property in &self.properties {
+            let pointer = pointer(at, &property.name);
+            match (&property.shape, values.get_mut(&property.name)) {
+                (Shape::Text { is_password: true, .. }, Some(Value::String(text))) => {
+                    taken.insert(pointer, std::mem::take(text));
+                    values.remove(&property.name);
+                }
+                (Shape::Group(group), Some(Value::Object(values))) => group.take_passwords(values, &pointer, taken),
+                _ => {}
+            }
+        }
+    }
+
     fn redact(&self, values: &mut Map<String, Value>) {
         for property in &self.properties {
             match (&property.shape, values.get_mut(&property.name)) {

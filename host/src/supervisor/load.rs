@@ -90,7 +90,7 @@ impl Loader {
         let manifest = component.describe(bare).await.map_err(component_error)?;
         let mut context = GuestContext::new(bot.clone(), limits, self.services.clone());
         context.priority = version.entry.priority;
-        context.settings = version.entry.settings.clone();
+        context.settings = version.entry.whole_settings();
         context.secrets = version.entry.secrets.clone();
         context.reach = version.entry.reach.clone();
         context.grants = version.entry.grants.clone();

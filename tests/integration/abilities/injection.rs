@@ -41,8 +41,8 @@ async fn an_event_that_nobody_can_be_handed_is_refused_with_what_would_do() {
     operated.host.bot_when("off", |_| true).await;
     let text = json!({ "text": "hello" });
     let cases = [
-        (EVENTS, text.clone(), StatusCode::BAD_REQUEST, "has to be named: chat, qq"),
-        (EVENTS, json!({ "text": "x", "connector": "irc" }), StatusCode::BAD_REQUEST, "it hears chat, qq"),
+        (EVENTS, text.clone(), StatusCode::UNPROCESSABLE_ENTITY, "has to be named: chat, qq"),
+        (EVENTS, json!({ "text": "x", "connector": "irc" }), StatusCode::UNPROCESSABLE_ENTITY, "it hears chat, qq"),
         (EVENTS, json!({ "text": "", "connector": "chat" }), StatusCode::BAD_REQUEST, "the text has 1 to"),
         (EVENTS, json!({ "texts": "x" }), StatusCode::BAD_REQUEST, "not of the form"),
         ("/api/v1/bots/nobody/events", text.clone(), StatusCode::NOT_FOUND, "no bot `nobody`"),

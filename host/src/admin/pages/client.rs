@@ -10,13 +10,12 @@ use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::pager::encode;
 use crate::admin::api::{self, Api};
 use crate::admin::ask::Ask;
 use crate::admin::endpoint::Endpoint;
 use crate::admin::gate;
 use crate::admin::problem::{Problem, ProblemView};
-use crate::admin::query::Query;
+use crate::admin::query::{Query, encode};
 
 /// Answers of the API are not longer: a listing has a bounded number of entries.
 const ANSWER_BYTES_MAX: usize = 64 << 20;

@@ -1,5 +1,7 @@
 //! What a form sends: names and values, in the order of its fields. Pure.
 
+use crate::admin::query::decode;
+
 /// Most fields of a form: those of a page of listings, and some more.
 const FIELDS_MAX: usize = 1_200;
 
@@ -35,27 +37,6 @@ impl Form {
             Some((name, value.as_str()))
         })
     }
-}
-
-/// Undoes what browsers do to the values of a form. None: they did not do it.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let (high, low) = (hexadecimal(bytes.next()?)?, hexadecimal(bytes.next()?)?);
-                high << 4 | low
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(decoded).ok()
-}
-
-fn hexadecimal(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]

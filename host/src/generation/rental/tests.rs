@@ -217,6 +217,44 @@ async fn settings_are_judged_by_the_schema_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_password_among_the_settings_is_never_shown_again_whatever_version_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, bench) = bench(dir.path()).await;
+    rent(&bench, "acme", wishes("1:acme")).await.unwrap();
+    let schema = || {
+        let password = json!({"type": "string", "format": "password"});
+        let api = json!({"type": "object", "properties": {"key": password.clone()}});
+        let schema = json!({"properties": {"pin": password, "api": api, "mood": {"type": "string"}}});
+        Schema::read(Some(&schema.to_string()))
+    };
+    let bot = || "acme-lottery".parse::<BotName>().unwrap();
+    let change = async |settings: Value, schema: Schema| {
+        let change = BotChange { settings: Some(object(settings)), ..BotChange::default() };
+        bench.editor.change(hand(tenant("acme")), bot(), change, schema).await.unwrap();
+        let sheet = bench.editor.sheet(tenant("acme"), bot()).await.unwrap();
+        (home.text("bots/acme-lottery.toml").unwrap(), Value::Object(sheet.settings))
+    };
+    let given = json!({"pin": "CANARY-1", "api": {"key": "${CANARY}"}, "mood": "calm"});
+    let (text, shown) = change(given, schema()).await;
+    assert!(text.contains("CANARY-1") && text.contains("$${CANARY}"), "{text}");
+    let hidden = json!({"pin": "[redacted]", "api": {"key": "[redacted]"}, "mood": "calm"});
+    assert_eq!(shown, hidden);
+    // A version without a form: what was a password is still one, and stays where nothing else is said.
+    let (text, shown) = change(hidden.clone(), Schema::Opaque).await;
+    assert!(text.contains("CANARY-1") && text.contains("$${CANARY}"), "{text}");
+    assert_eq!(shown, hidden);
+    let exported = serde_json::to_string(&bench.editor.show(None).await.unwrap()).unwrap();
+    assert!(exported.contains("private_settings") && !exported.contains("CANARY"), "{exported}");
+    let entry = Config::parse("", &home.path("config.toml")).unwrap();
+    let entry = entry.parse_bot(&bot(), &text, &home.path("bots/acme-lottery.toml")).unwrap().entry.value;
+    assert_eq!(entry.whole_settings()["api"], json!({"key": "${CANARY}"}), "the bot itself is told");
+    // Another one takes its place, and one that is left out is gone.
+    let (text, shown) = change(json!({"pin": "CANARY-2"}), Schema::Opaque).await;
+    assert!(text.contains("CANARY-2") && !text.contains("CANARY-1") && !text.contains("$${CANARY}"), "{text}");
+    assert_eq!(shown, json!({"pin": "[redacted]"}));
+}
+
+#[tokio::test]
 async fn an_edited_offer_comes_to_rented_bots_when_it_is_applied_and_a_removed_one_leaves_them() {
     let dir = tempfile::tempdir().unwrap();
     let (home, bench) = bench(dir.path()).await;
