@@ -19,7 +19,8 @@ showTheme(stored());
 function themeSwitch(button) {
   button.hidden = false;
   button.addEventListener("click", () => {
-    const isDark = getComputedStyle(document.documentElement).colorScheme === "dark";
+    const chosen = document.documentElement.dataset.theme;
+    const isDark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     const theme = isDark ? "light" : "dark";
     try { localStorage.setItem(THEME, theme); } catch { /* It stays for this page. */ }
     showTheme(theme);
