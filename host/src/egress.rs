@@ -11,5 +11,6 @@ mod endpoint;
 
 pub use address::{AddressGuard, AddressRange, ForbiddenAddress};
 pub use client::{HttpClient, HttpError, HttpResponse};
+pub(crate) use dial::tls_config;
 pub use dial::{DialError, DialTimeouts, Security, Stream, dial};
 pub use endpoint::{Endpoint, EndpointError, HttpUrl, WebSocketUrl};

@@ -165,7 +165,8 @@ static TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     Arc::new(tls_config(roots))
 });
 
-fn tls_config(roots: RootCertStore) -> ClientConfig {
+/// Returns what speaks TLS 1.2 and 1.3 with whom these vouch for.
+pub(crate) fn tls_config(roots: RootCertStore) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has the suites of TLS 1.2 and 1.3")

@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::url::{HostUrl, Scheme};
 use super::{ClientError, RemoteError};
+use crate::egress::tls_config;
 use crate::secret::Secret;
 
 /// How long a machine may take to take a connection.
@@ -161,14 +162,6 @@ fn roots(trust: &Trust) -> Result<RootCertStore, RemoteError> {
         roots.add(certificate.map_err(|error| failed(error.into()))?).map_err(|error| failed(error.into()))?;
     }
     if roots.is_empty() { Err(failed("there is no certificate in it".into())) } else { Ok(roots) }
-}
-
-fn tls_config(roots: RootCertStore) -> ClientConfig {
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring has the suites of TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
 }
 
 #[cfg(test)]
