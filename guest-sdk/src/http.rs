@@ -65,7 +65,9 @@ impl Request {
         Self::new("POST", url)
     }
 
-    /// Adds a header. `{{secret:NAME}}` in the value stands for a secret that the host puts in.
+    /// Adds a header. `{{secret:NAME}}` in the value stands for a secret that the host puts in: in a request by https, or to a host
+    /// that the operator granted as `http://HOST`. Where the answer repeats a secret, the bot reads as many `*`; it is asked for
+    /// uncompressed, so that the host can see.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -104,9 +106,10 @@ impl Request {
     /// # Errors
     ///
     /// [`NotGranted`](Failure::NotGranted) where the operator has not granted the host, [`Invalid`](Failure::Invalid) for
-    /// a bad address or header, [`TimedOut`](Failure::TimedOut), [`Unavailable`](Failure::Unavailable) where the other side
-    /// cannot be reached or breaks off, [`QuotaExceeded`](Failure::QuotaExceeded) past `limits.http_in_flight` or
-    /// `limits.http_per_minute`, and [`Other`](Failure::Other) for a body above `response_bytes_max`.
+    /// a bad address or header and for a body to send above `limits.http_body`, [`TimedOut`](Failure::TimedOut),
+    /// [`Unavailable`](Failure::Unavailable) where the other side cannot be reached or breaks off, or sends more than
+    /// `limits.http_body` without saying so first, [`QuotaExceeded`](Failure::QuotaExceeded) past `limits.http_in_flight` or
+    /// `limits.http_per_minute`, or where it says so, and [`Other`](Failure::Other) for a body above `response_bytes_max`.
     pub fn send(&self) -> Result<Response> {
         let response = host::http::send(self)?;
         if response.body.len() > self.response_bytes_max {

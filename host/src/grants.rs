@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-pub use self::host_pattern::HostPattern;
+pub use self::host_pattern::{HostPattern, Scheme};
 use crate::id::{BotName, ConnectorName, NameError};
 
 /// What a bot is granted. The default grants nothing.

@@ -40,6 +40,7 @@ use crate::bot::BotServices;
 use crate::bot::phase::{BotStatus, Phase};
 use crate::clock::Timestamp;
 use crate::config::{Config, Follower};
+use crate::egress::Doors;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::monitor::MonitorParts;
@@ -121,7 +122,9 @@ impl Host {
         let (in_force, config_now) = watch::channel(Arc::clone(&config));
         telling.take_up(&alerts, store.take_alerts()).await;
         metrics.instance_limit(sandbox.instances());
-        let services = Services { store: store.clone(), metrics: Arc::clone(&metrics), guard: options.guard };
+        let own_doors = Doors::default();
+        let guard = options.guard.besides(own_doors.clone());
+        let services = Services::new(store.clone(), Arc::clone(&metrics), guard);
         let (watching, cut_off) = (CancellationToken::new(), CancellationToken::new());
         let (readings, follower, following) = Follower::spawn(Arc::clone(&config), watching.clone());
         let (mut catalogue, look, watcher) = Watcher::spawn(config.watcher(), watching.clone());
@@ -188,6 +191,7 @@ impl Host {
         };
         let admin = bind_admin(
             &config,
+            &own_doors,
             admin::Sources {
                 metrics: Arc::clone(&metrics),
                 alerts: Arc::clone(&alerts),

@@ -46,6 +46,8 @@ pub struct Limits {
     pub http_per_minute: u32,
     /// Outgoing HTTP requests at one moment.
     pub http_in_flight: u32,
+    /// Bytes of the body of an outgoing HTTP request, and as many of its answer's. Past them the exchange fails.
+    pub http_body: u64,
     /// Bytes of log lines in a second; what is more is dropped and counted.
     pub log_rate: u64,
 }
@@ -66,6 +68,7 @@ impl Default for Limits {
             sends_per_minute: 600,
             http_per_minute: 600,
             http_in_flight: 8,
+            http_body: 8 << 20,
             log_rate: 64 << 10,
         }
     }
@@ -92,6 +95,7 @@ pub struct LimitsPatch {
     pub sends_per_minute: Option<u32>,
     pub http_per_minute: Option<u32>,
     pub http_in_flight: Option<u32>,
+    pub http_body: Option<ByteSize>,
     pub log_rate: Option<ByteSize>,
 }
 
@@ -113,6 +117,7 @@ impl LimitsPatch {
             sends_per_minute: self.sends_per_minute.unwrap_or(base.sends_per_minute),
             http_per_minute: self.http_per_minute.unwrap_or(base.http_per_minute),
             http_in_flight: self.http_in_flight.unwrap_or(base.http_in_flight),
+            http_body: size(self.http_body, base.http_body),
             log_rate: size(self.log_rate, base.log_rate),
         }
     }

@@ -40,7 +40,7 @@ impl Wall {
         let outbox = OutboxSettings { len_max: 1_000_000, overflow: Overflow::Reject, order: Order::Priority };
         store.outbox().open(&ConnectorKey::shared(CONNECTOR.parse().unwrap()), outbox);
         let guard = bothost::egress::AddressGuard::public_only();
-        let services = Services { store, metrics: Arc::new(Metrics::new()), guard };
+        let services = Services::new(store, Arc::new(Metrics::new()), guard);
         Self { sandbox: sandbox.unwrap(), services, _dir: dir }
     }
 

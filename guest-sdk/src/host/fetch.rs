@@ -150,6 +150,9 @@ fn failure(code: &ErrorCode, authority: &str) -> Failure {
         Code::ConnectionLimitReached => {
             Failure::QuotaExceeded("limits.http_in_flight or limits.http_per_minute".into())
         }
+        Code::HttpResponseBodySize(Some(most)) => {
+            Failure::QuotaExceeded(format!("limits.http_body: a body has at most {most} bytes"))
+        }
         Code::HttpRequestLengthRequired
         | Code::HttpRequestBodySize(_)
         | Code::HttpRequestMethodInvalid

@@ -43,7 +43,7 @@ impl Wall {
         let outbox = OutboxSettings { len_max: 1_000, overflow: Overflow::Reject, order: Order::Priority };
         store.outbox().open(&ConnectorKey::shared(CONNECTOR.parse().expect("a name")), outbox);
         let guard = bothost::egress::AddressGuard::public_only();
-        let services = Services { store, metrics: Arc::new(Metrics::new()), guard };
+        let services = Services::new(store, Arc::new(Metrics::new()), guard);
         Self { sandbox: sandbox.expect("a sandbox"), services, dir }
     }
 

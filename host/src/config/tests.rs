@@ -169,6 +169,7 @@ fn every_section_reads_as_written() {
         sends_per_minute: 30,
         http_per_minute: 60,
         http_in_flight: 4,
+        http_body: 2 << 20,
         log_rate: 32 << 10,
     };
     assert_eq!(config.limits, expected);
@@ -192,7 +193,7 @@ fn every_connector_reads_as_written() {
         stall_timeout: Duration::from_secs(50),
     });
     assert_eq!(connector("qq").value, expected);
-    assert_eq!(connector("tg").place.to_string(), "etc/c.toml:81:1");
+    assert_eq!(connector("tg").place.to_string(), "etc/c.toml:82:1");
 }
 
 #[test]

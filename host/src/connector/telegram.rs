@@ -137,7 +137,7 @@ impl TryFrom<Table> for TelegramConfig {
 /// Runs until it is told to stop.
 pub(super) async fn run(config: TelegramConfig, ports: Ports) {
     let Ports { name, inbox, deliveries, status, cancel } = ports;
-    let client = HttpClient::new(config.api_url.0.clone(), AddressGuard::any_but_link_local());
+    let client = HttpClient::new(config.api_url.0.clone(), AddressGuard::no_metadata());
     let api = Api::new(client, config.token.clone(), status.signs());
     let link = Reconnect::new(status, config.reconnect_max);
     let poller = Poller::new(&api, &config, &name, &inbox, &cancel);

@@ -1,7 +1,9 @@
-//! Which addresses may be dialled. Pure; names are resolved before it is asked.
+//! Which addresses may be dialled. Names are resolved before it is asked.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::doors::Doors;
 
 /// What a range of addresses is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,7 +12,9 @@ pub enum AddressRange {
     Unspecified,
     ThisNetwork,
     Loopback,
+    OwnDoor,
     LinkLocal,
+    Metadata,
     Private,
     CarrierNat,
     Multicast,
@@ -27,7 +31,9 @@ impl fmt::Display for AddressRange {
             Self::Unspecified => "the unspecified address",
             Self::ThisNetwork => "\"this network\"",
             Self::Loopback => "this machine",
+            Self::OwnDoor => "where this host itself listens",
             Self::LinkLocal => "link-local, where clouds keep their metadata",
+            Self::Metadata => "where a cloud keeps its metadata",
             Self::Private => "a private network",
             Self::CarrierNat => "the shared space of carriers",
             Self::Multicast => "multicast",
@@ -50,16 +56,18 @@ pub struct ForbiddenAddress {
     pub range: AddressRange,
 }
 
-/// Decides which addresses may be dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Decides which addresses may be dialled. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct AddressGuard {
     reach: Reach,
+    /// Refused whatever else may be reached.
+    doors: Option<Doors>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
     PublicOnly,
-    NotLinkLocal,
+    NoMetadata,
     Any,
 }
 
@@ -73,39 +81,62 @@ impl Default for AddressGuard {
 impl AddressGuard {
     /// Returns the guard for addresses that somebody else chose: only what the whole internet can reach.
     pub const fn public_only() -> Self {
-        Self { reach: Reach::PublicOnly }
+        Self { reach: Reach::PublicOnly, doors: None }
     }
 
     /// Returns the guard that lets everything through: for what a program is told by whoever runs it.
     pub const fn any() -> Self {
-        Self { reach: Reach::Any }
+        Self { reach: Reach::Any, doors: None }
     }
 
-    /// Returns the guard for addresses that a configuration names: anything but link-local, where clouds keep their metadata. Whoever
-    /// may edit it by the admin side is not by that to have what the machine may.
-    pub const fn any_but_link_local() -> Self {
-        Self { reach: Reach::NotLinkLocal }
+    /// Returns the guard for addresses that a configuration names: anything but where clouds keep their metadata, which is all
+    /// that is link-local and a few addresses beside. Whoever may edit it by the admin side is not by that to have what the
+    /// machine may.
+    pub const fn no_metadata() -> Self {
+        Self { reach: Reach::NoMetadata, doors: None }
     }
 
-    /// Judges one resolved address.
+    /// Returns the same guard, which refuses these doors of the host as well, whatever it lets through otherwise.
+    #[must_use]
+    pub fn besides(self, doors: Doors) -> Self {
+        Self { doors: Some(doors), ..self }
+    }
+
+    /// Judges one resolved address, at the moment it is dialled.
     ///
     /// # Errors
     ///
     /// The address and the range it lies in.
-    pub fn check(self, address: IpAddr) -> Result<(), ForbiddenAddress> {
-        let range = match (self.reach, address) {
-            (Reach::Any, _) => None,
-            (Reach::PublicOnly, IpAddr::V4(v4)) => special_v4(v4),
-            (Reach::PublicOnly, IpAddr::V6(v6)) => special_v6(v6),
-            (Reach::NotLinkLocal, IpAddr::V4(v4)) => special_v4(v4).filter(|range| *range == AddressRange::LinkLocal),
-            (Reach::NotLinkLocal, IpAddr::V6(v6)) => special_v6(v6).filter(|range| *range == AddressRange::LinkLocal),
+    pub fn check(&self, address: SocketAddr) -> Result<(), ForbiddenAddress> {
+        let is_own_door = self.doors.as_ref().is_some_and(|doors| doors.lead_to(address));
+        let range = match self.reach {
+            _ if is_own_door => Some(AddressRange::OwnDoor),
+            Reach::Any => None,
+            Reach::PublicOnly => special(address.ip()),
+            Reach::NoMetadata => {
+                special(address.ip()).filter(|range| matches!(range, AddressRange::LinkLocal | AddressRange::Metadata))
+            }
         };
-        range.map_or(Ok(()), |range| Err(ForbiddenAddress { address, range }))
+        range.map_or(Ok(()), |range| Err(ForbiddenAddress { address: address.ip(), range }))
     }
 }
 
-/// What of IANA's special-purpose registry is not globally reachable. The first match names the range.
-const SPECIAL_V4: [(Ipv4Addr, u32, AddressRange); 16] = [
+fn special(address: IpAddr) -> Option<AddressRange> {
+    match address {
+        IpAddr::V4(v4) => special_v4(v4),
+        IpAddr::V6(v6) => special_v6(v6),
+    }
+}
+
+/// What of IANA's special-purpose registry is not globally reachable, and before it where clouds keep metadata outside of
+/// link-local. The first match names the range.
+const SPECIAL_V4: [(Ipv4Addr, u32, AddressRange); 19] = [
+    // Alibaba Cloud, "Instance metadata". It lies within what carriers share.
+    (Ipv4Addr::new(100, 100, 100, 200), 32, AddressRange::Metadata),
+    // Azure, "What is IP address 168.63.129.16?": a public address that every virtual machine has for itself.
+    (Ipv4Addr::new(168, 63, 129, 16), 32, AddressRange::Metadata),
+    // Oracle Cloud Infrastructure Classic, "Retrieving Instance Metadata".
+    (Ipv4Addr::new(192, 0, 0, 192), 32, AddressRange::Metadata),
     (Ipv4Addr::new(0, 0, 0, 0), 8, AddressRange::ThisNetwork),
     (Ipv4Addr::new(10, 0, 0, 0), 8, AddressRange::Private),
     (Ipv4Addr::new(100, 64, 0, 0), 10, AddressRange::CarrierNat),
@@ -125,7 +156,13 @@ const SPECIAL_V4: [(Ipv4Addr, u32, AddressRange); 16] = [
 ];
 
 /// As for version 4. What lies outside `2000::/3` and is not named here is reserved.
-const SPECIAL_V6: [(Ipv6Addr, u32, AddressRange); 13] = [
+const SPECIAL_V6: [(Ipv6Addr, u32, AddressRange); 17] = [
+    // AWS: metadata at `::254`, credentials of pods at `::23`, and whatever else EC2 serves its machines.
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32, AddressRange::Metadata),
+    // Google Cloud, `fd20:ce::254`; Oracle Cloud, `fd00:c1::a9fe:a9fe`; Scaleway, `fd00:42::42`.
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0), 32, AddressRange::Metadata),
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0, 0), 32, AddressRange::Metadata),
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0), 32, AddressRange::Metadata),
     (Ipv6Addr::UNSPECIFIED, 128, AddressRange::Unspecified),
     (Ipv6Addr::LOCALHOST, 128, AddressRange::Loopback),
     // IPv4-compatible addresses were given up; nothing public lives there.
@@ -175,7 +212,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn range_of(address: &str) -> Option<AddressRange> {
-        AddressGuard::public_only().check(address.parse().unwrap()).err().map(|error| error.range)
+        check(&AddressGuard::public_only(), address).err().map(|error| error.range)
+    }
+
+    fn check(guard: &AddressGuard, address: &str) -> Result<(), ForbiddenAddress> {
+        guard.check(SocketAddr::new(address.parse().unwrap(), 80))
     }
 
     #[test]
@@ -236,30 +277,45 @@ mod tests {
 
     #[test]
     fn where_clouds_keep_their_metadata_nothing_of_others_is_sent() {
-        let guard = AddressGuard::any_but_link_local();
+        let guard = AddressGuard::no_metadata();
         for (address, is_allowed) in [
             ("169.254.169.254", false),
             ("::ffff:169.254.169.254", false),
             ("fe80::1", false),
+            ("fd00:ec2::254", false),
+            ("fd00:ec2::23", false),
+            ("fd20:ce::254", false),
+            ("fd00:c1::a9fe:a9fe", false),
+            ("fd00:42::42", false),
+            ("100.100.100.200", false),
+            ("::ffff:100.100.100.200", false),
+            ("192.0.0.192", false),
+            ("168.63.129.16", false),
+            ("100.100.100.201", true),
+            ("fd00:1::1", true),
             ("127.0.0.1", true),
             ("10.0.0.1", true),
             ("::1", true),
             ("1.1.1.1", true),
         ] {
-            assert_eq!(guard.check(address.parse().unwrap()).is_ok(), is_allowed, "{address}");
+            assert_eq!(check(&guard, address).is_ok(), is_allowed, "{address}");
+            assert!(
+                is_allowed || range_of(address).is_some(),
+                "{address}: what is kept from operators is kept from guests"
+            );
         }
     }
 
     #[test]
     fn the_operators_own_addresses_are_not_judged() {
         for address in ["127.0.0.1", "::1", "169.254.169.254"] {
-            assert_eq!(AddressGuard::any().check(address.parse().unwrap()), Ok(()));
+            assert_eq!(check(&AddressGuard::any(), address), Ok(()));
         }
     }
 
     #[test]
     fn a_refusal_names_the_address_and_why() {
-        let error = AddressGuard::public_only().check("169.254.169.254".parse().unwrap()).unwrap_err();
+        let error = check(&AddressGuard::public_only(), "169.254.169.254").unwrap_err();
         assert_eq!(
             error.to_string(),
             "169.254.169.254 is not allowed: it is link-local, where clouds keep their metadata"

@@ -16,9 +16,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::address::{AddressGuard, ForbiddenAddress};
-
-/// A name may answer with any number of addresses; more than this many are not tried.
-const ADDRESSES_MAX: usize = 8;
+use super::race::{HEAD_START, Lost, connect_first, turns};
+use super::resolve::{look_up, look_up_foreign, look_up_or_recall};
 
 /// In the clear or by TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +30,7 @@ pub enum Security {
 /// How long making a connection may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DialTimeouts {
-    /// Resolving the name and connecting, all addresses together; each gets an even share of what is left, so that one that
-    /// never answers does not use up the time of the next.
+    /// Resolving the name and connecting, all addresses together.
     pub connect: Duration,
     /// The TLS handshake.
     pub tls: Duration,
@@ -63,7 +61,7 @@ pub enum DialError {
         /// The first of them.
         source: ForbiddenAddress,
     },
-    /// The last of the allowed addresses did not take the connection.
+    /// None of the allowed addresses took the connection; this is the last that was tried.
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// That address.
@@ -87,7 +85,8 @@ pub enum DialError {
     },
 }
 
-/// Connects to `host`, a name or an address, over addresses that `guard` allows and over no other.
+/// Connects to `host`, a name or an address, over addresses that `guard` allows and over no other. For places that a configuration
+/// names: where the name cannot be resolved, the addresses that it had within the last ten minutes are tried.
 ///
 /// # Errors
 ///
@@ -99,40 +98,100 @@ pub async fn dial(
     guard: AddressGuard,
     timeouts: DialTimeouts,
 ) -> Result<Stream, DialError> {
-    let deadline = Instant::now() + timeouts.connect;
-    let resolve_error = |source| DialError::Resolve { host: host.to_owned(), source };
-    let resolved = timeout(timeouts.connect, tokio::net::lookup_host((host, port)))
-        .await
-        .map_err(|_| resolve_error(io::ErrorKind::TimedOut.into()))?
-        .map_err(resolve_error)?;
-    let addresses = allowed(host, resolved, guard)?;
-    let tcp = connect_any(host, &addresses, deadline).await?;
-    // Requests are small and each waits for its answer.
-    let _ = tcp.set_nodelay(true);
-    match security {
-        Security::Plain => Ok(Stream(Inner::Plain(tcp))),
-        Security::Tls => {
-            let name =
-                ServerName::try_from(host.to_owned()).map_err(|_| DialError::ServerName { host: host.to_owned() })?;
-            let tls = start_tls(Arc::clone(&TLS), name, tcp, timeouts.tls)
-                .await
-                .map_err(|source| DialError::Tls { host: host.to_owned(), source })?;
-            Ok(Stream(Inner::Tls(Box::new(tls))))
-        }
-    }
+    let tcp = connect(host, port, &guard, timeouts.connect, look_up_or_recall).await?;
+    secure(host, tcp, security, timeouts.tls).await
 }
 
-fn allowed(
+/// Connects as [`dial`] does, by what the name resolves to now and nothing else: for who wants to know whether it does.
+///
+/// # Errors
+///
+/// Every [`DialError`] means that nothing was sent.
+pub async fn dial_afresh(
     host: &str,
-    resolved: impl Iterator<Item = SocketAddr>,
+    port: u16,
+    security: Security,
     guard: AddressGuard,
+    timeouts: DialTimeouts,
+) -> Result<Stream, DialError> {
+    let tcp = connect(host, port, &guard, timeouts.connect, look_up).await?;
+    secure(host, tcp, security, timeouts.tls).await
+}
+
+/// Connects as [`dial_afresh`] does to a place that somebody else chose: names that nobody answers hold up no others than such.
+///
+/// # Errors
+///
+/// Every [`DialError`] means that nothing was sent.
+pub async fn dial_foreign(
+    host: &str,
+    port: u16,
+    security: Security,
+    guard: AddressGuard,
+    timeouts: DialTimeouts,
+) -> Result<Stream, DialError> {
+    let tcp = connect(host, port, &guard, timeouts.connect, look_up_foreign).await?;
+    secure(host, tcp, security, timeouts.tls).await
+}
+
+/// Returns the addresses of a configured place that may be dialled, in the order to try them: for who can only dial by himself. They
+/// are for one connection; for the next they are asked for again.
+///
+/// # Errors
+///
+/// Those of [`dial`] that come before there is a connection. There is at least one address otherwise.
+pub async fn resolve(
+    host: &str,
+    port: u16,
+    guard: &AddressGuard,
+    within: Duration,
 ) -> Result<Vec<SocketAddr>, DialError> {
+    judged(host, guard, look_up_or_recall(host.to_owned(), port, within)).await
+}
+
+/// Resolves a name, once, and connects to what of that may be dialled. There is no second question whose answer could differ from
+/// the one that was judged.
+async fn connect<F>(
+    host: &str,
+    port: u16,
+    guard: &AddressGuard,
+    within: Duration,
+    look_up: impl FnOnce(String, u16, Duration) -> F,
+) -> Result<TcpStream, DialError>
+where
+    F: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
+    let deadline = Instant::now() + within;
+    let addresses = judged(host, guard, look_up(host.to_owned(), port, within)).await?;
+    let tcp = connect_first(&addresses, HEAD_START, deadline).await.map_err(|lost| match lost {
+        Some(Lost { address, source }) => DialError::Connect { address, source },
+        None => resolve_error(host, io::ErrorKind::NotFound.into()),
+    })?;
+    // Requests are small and each waits for its answer.
+    let _ = tcp.set_nodelay(true);
+    Ok(tcp)
+}
+
+async fn judged(
+    host: &str,
+    guard: &AddressGuard,
+    resolved: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+) -> Result<Vec<SocketAddr>, DialError> {
+    let resolved = resolved.await.map_err(|source| resolve_error(host, source))?;
+    Ok(turns(allowed(host, resolved, guard)?))
+}
+
+fn resolve_error(host: &str, source: io::Error) -> DialError {
+    DialError::Resolve { host: host.to_owned(), source }
+}
+
+/// Returns what of a name's addresses may be dialled.
+fn allowed(host: &str, resolved: Vec<SocketAddr>, guard: &AddressGuard) -> Result<Vec<SocketAddr>, DialError> {
     let mut refused = None;
     let mut addresses = Vec::new();
     for address in resolved {
-        match guard.check(address.ip()) {
-            Ok(()) if addresses.len() < ADDRESSES_MAX => addresses.push(address),
-            Ok(()) => {}
+        match guard.check(address) {
+            Ok(()) => addresses.push(address),
             Err(error) => refused = refused.or(Some(error)),
         }
     }
@@ -142,21 +201,18 @@ fn allowed(
     }
 }
 
-/// Tries one address after another until one takes the connection.
-async fn connect_any(host: &str, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
-    let no_address = io::Error::new(io::ErrorKind::NotFound, "no addresses");
-    let mut last = DialError::Resolve { host: host.to_owned(), source: no_address };
-    for (index, &address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
-        let source = match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(source)) => source,
-            Err(_) => io::ErrorKind::TimedOut.into(),
-        };
-        last = DialError::Connect { address, source };
+async fn secure(host: &str, tcp: TcpStream, security: Security, within: Duration) -> Result<Stream, DialError> {
+    match security {
+        Security::Plain => Ok(Stream(Inner::Plain(tcp))),
+        Security::Tls => {
+            let name =
+                ServerName::try_from(host.to_owned()).map_err(|_| DialError::ServerName { host: host.to_owned() })?;
+            let tls = start_tls(Arc::clone(&TLS), name, tcp, within)
+                .await
+                .map_err(|source| DialError::Tls { host: host.to_owned(), source })?;
+            Ok(Stream(Inner::Tls(Box::new(tls))))
+        }
     }
-    Err(last)
 }
 
 /// The trust of the whole process, built once.
@@ -188,6 +244,16 @@ async fn start_tls(
 /// A connection, in the clear or by TLS.
 #[derive(Debug)]
 pub struct Stream(Inner);
+
+impl Stream {
+    /// Returns the address of the other end; none where the connection is gone.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Inner::Plain(tcp) => tcp.peer_addr().ok(),
+            Inner::Tls(tls) => tls.get_ref().0.peer_addr().ok(),
+        }
+    }
+}
 
 #[derive(Debug)]
 enum Inner {
@@ -247,7 +313,11 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
     use super::*;
+    use crate::egress::{AddressRange, Doors};
     use tokio::net::TcpListener;
 
     #[tokio::test]
@@ -258,7 +328,7 @@ mod tests {
             let result = dial(host, port, Security::Plain, AddressGuard::public_only(), DialTimeouts::default()).await;
             match result {
                 Err(DialError::Forbidden { source, .. }) => {
-                    assert_eq!(source.range, crate::egress::AddressRange::Loopback)
+                    assert_eq!(source.range, AddressRange::Loopback)
                 }
                 // Where the machine has no IPv6, its resolver knows no such address.
                 Err(DialError::Resolve { .. }) => {}
@@ -270,23 +340,69 @@ mod tests {
     #[test]
     fn of_a_mixed_answer_only_the_allowed_addresses_are_tried() {
         let mixed = ["10.0.0.1:80", "1.1.1.1:80", "[::1]:80"].map(|address| address.parse().unwrap());
-        let kept = allowed("host", mixed.into_iter(), AddressGuard::public_only()).unwrap();
+        let kept = allowed("host", mixed.to_vec(), &AddressGuard::public_only()).unwrap();
         assert_eq!(kept, ["1.1.1.1:80".parse().unwrap()]);
     }
 
-    #[test]
-    fn of_very_many_addresses_the_first_few_are_tried() {
-        let many = (0..50).map(|last| SocketAddr::from(([1, 1, 1, last], 80)));
-        assert_eq!(allowed("host", many, AddressGuard::public_only()).unwrap().len(), ADDRESSES_MAX);
+    /// Two listeners on one port: one that the guard allows and one that it does not, as a public address and a private one are.
+    async fn allowed_and_forbidden() -> (TcpListener, TcpListener, AddressGuard) {
+        let forbidden = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = forbidden.local_addr().unwrap();
+        let allowed = TcpListener::bind(("127.0.0.2", address.port())).await.unwrap();
+        let doors = Doors::default();
+        doors.add(address);
+        (allowed, forbidden, AddressGuard::any().besides(doors))
     }
 
     #[tokio::test]
-    async fn an_address_that_refuses_is_followed_by_the_next() {
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    async fn f017_a_name_that_changes_its_mind_is_asked_once_and_taken_at_its_word() {
+        let (allowed, forbidden, guard) = allowed_and_forbidden().await;
+        let (good, bad) = (allowed.local_addr().unwrap(), forbidden.local_addr().unwrap());
+        let answers = RefCell::new(VecDeque::from([vec![good], vec![bad]]));
+        let look_up = async |_, _, _| Ok(answers.borrow_mut().pop_front().unwrap());
+        let within = Duration::from_secs(60);
+
+        let stream = connect("rebinds.example", good.port(), &guard, within, look_up).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert_eq!(answers.borrow().len(), 1, "it was asked once");
+        let error = connect("rebinds.example", good.port(), &guard, within, look_up).await.unwrap_err();
+        assert!(
+            matches!(&error, DialError::Forbidden { source, .. } if source.range == AddressRange::OwnDoor),
+            "{error}"
+        );
+        let both = async |_, _, _| Ok(vec![bad, good, bad]);
+        let stream = connect("both.example", good.port(), &guard, within, both).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+
+        // The first whom the forbidden one meets is this test.
+        let mine = TcpStream::connect(bad).await.unwrap();
+        assert_eq!(forbidden.accept().await.unwrap().1, mine.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn f069_a_name_without_addresses_and_a_resolver_that_is_away_are_no_connection() {
+        let (guard, within) = (AddressGuard::any(), Duration::from_secs(60));
+        let none = async |_, _, _| Ok(Vec::new());
+        let away = async |_, _, _| Err(io::Error::other("the resolver is away"));
+        let errors = [
+            connect("none.example", 80, &guard, within, none).await.unwrap_err(),
+            connect("away.example", 80, &guard, within, away).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, DialError::Resolve { .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn f069_of_fifty_addresses_one_that_works_is_found_behind_a_broken_family() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let open = listener.local_addr().unwrap();
-        let stream = connect_any("host", &[closed, open], Instant::now() + Duration::from_secs(5)).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), open);
+        let working = listener.local_addr().unwrap();
+        // Nothing routes to the prefix that is for documents, so these fail or never answer.
+        let broken = (0..49).map(|last| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, last], 9)));
+        let found: Vec<_> = broken.chain([working]).collect();
+        let look_up = async |_, _, _| Ok(found.clone());
+        let stream = connect("many.example", 80, &AddressGuard::any(), Duration::from_secs(60), look_up).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), working);
     }
 
     #[tokio::test]

@@ -10,13 +10,42 @@ use serde::{Deserialize, Deserializer, de};
 const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
+/// How a request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// By TLS.
+    Https,
+}
+
+impl Scheme {
+    /// Returns the port that it stands for.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "http://",
+            Self::Https => "https://",
+        }
+    }
+}
+
 /// Which host, and which port of it, a request may go to.
 ///
 /// `example.com` is that host alone, `*.example.com` every name below it and not itself. Case does not matter, nor does the dot
 /// that may end a name. Without a port only the port that the request's scheme stands for is allowed; with one only that.
 /// Addresses are written as such (`192.0.2.1`, `[2001:db8::1]`), and a name never stands for the address it resolves to.
+/// With `https://` in front only requests by TLS are allowed, with `http://` only those in the clear, and these with secrets in them,
+/// which otherwise leave by TLS alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern {
+    scheme: Option<Scheme>,
     host: Host,
     port: Option<u16>,
 }
@@ -39,10 +68,18 @@ pub struct HostPatternError {
 }
 
 impl HostPattern {
+    /// Returns whether a request that it allows may have secrets in it though it is sent in the clear.
+    pub fn lets_secrets_leave_in_clear(&self) -> bool {
+        self.scheme == Some(Scheme::Http)
+    }
+
     /// Returns whether a request may go to `host`, which stands as in a URL: an IPv6 address in brackets or without.
-    /// `port` is the one that the URL names, `scheme_default_port` that of its scheme (80, 443).
-    pub fn allows(&self, host: &str, port: Option<u16>, scheme_default_port: u16) -> bool {
-        if port.unwrap_or(scheme_default_port) != self.port.unwrap_or(scheme_default_port) {
+    /// `port` is the one that the URL names.
+    pub fn allows(&self, scheme: Scheme, host: &str, port: Option<u16>) -> bool {
+        let default_port = scheme.default_port();
+        if self.scheme.is_some_and(|own| own != scheme)
+            || port.unwrap_or(default_port) != self.port.unwrap_or(default_port)
+        {
             return false;
         }
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
@@ -78,8 +115,15 @@ impl FromStr for HostPattern {
 }
 
 fn parse(text: &str) -> Result<HostPattern, &'static str> {
-    if text.contains("://") || text.contains('/') {
-        return Err("write the host alone, without scheme and path, such as `api.example.com`");
+    let schemed = |scheme: Scheme| text.strip_prefix(scheme.prefix()).map(|rest| (Some(scheme), rest));
+    let (scheme, rest) = [Scheme::Http, Scheme::Https].into_iter().find_map(schemed).unwrap_or((None, text));
+    let (host, port) = parse_place(rest)?;
+    Ok(HostPattern { scheme, host, port })
+}
+
+fn parse_place(text: &str) -> Result<(Host, Option<u16>), &'static str> {
+    if text.contains('/') {
+        return Err("write the host, with `http://` or `https://` at most and without path, such as `api.example.com`");
     }
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']').ok_or("the bracket before an IPv6 address must be closed")?;
@@ -89,7 +133,7 @@ fn parse(text: &str) -> Result<HostPattern, &'static str> {
             None if port.is_empty() => None,
             None => return Err("after an IPv6 address only `:PORT` may follow"),
         };
-        return Ok(HostPattern { host: Host::Address(IpAddr::V6(address)), port });
+        return Ok((Host::Address(IpAddr::V6(address)), port));
     }
     if text.matches(':').count() > 1 {
         return Err("an IPv6 address is written in brackets, such as `[2001:db8::1]`");
@@ -98,7 +142,7 @@ fn parse(text: &str) -> Result<HostPattern, &'static str> {
         Some((host, port)) => (host, Some(parse_port(port)?)),
         None => (text, None),
     };
-    Ok(HostPattern { host: parse_host(host)?, port })
+    Ok((parse_host(host)?, port))
 }
 
 fn parse_port(text: &str) -> Result<u16, &'static str> {
@@ -157,6 +201,7 @@ fn check_name(text: &str) -> Result<String, &'static str> {
 
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.scheme.map_or("", Scheme::prefix))?;
         match &self.host {
             Host::Name(name) => f.write_str(name)?,
             Host::Below(suffix) => write!(f, "*.{suffix}")?,
@@ -181,7 +226,8 @@ mod tests {
     /// Returns whether `pattern` allows what stands in the authority of a URL.
     #[track_caller]
     fn allows(pattern: &str, host: &str, port: Option<u16>, default: u16) -> bool {
-        pattern.parse::<HostPattern>().unwrap().allows(host, port, default)
+        let scheme = if default == 443 { Scheme::Https } else { Scheme::Http };
+        pattern.parse::<HostPattern>().unwrap().allows(scheme, host, port)
     }
 
     #[test]
@@ -217,8 +263,26 @@ mod tests {
             ("127.0.0.1", "[::ffff:127.0.0.1]", None, false),
             ("*.example.com", "127.0.0.1", None, false),
             ("example.com", "", None, false),
+            ("https://example.com", "example.com", None, true),
+            ("https://example.com:8443", "example.com", Some(8443), true),
+            ("http://example.com", "example.com", None, false),
+            ("http://[::1]:9", "[::1]", Some(9), false),
         ] {
             assert_eq!(allows(pattern, host, port, 443), expected, "{pattern} {host} {port:?}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_in_front_allows_that_alone_and_only_the_clear_one_lets_secrets_leave_so() {
+        for (pattern, in_clear, by_tls, secrets) in [
+            ("example.com:81", true, true, false),
+            ("http://example.com:81", true, false, true),
+            ("https://example.com:81", false, true, false),
+        ] {
+            assert_eq!(allows(pattern, "example.com", Some(81), 80), in_clear, "{pattern}");
+            assert_eq!(allows(pattern, "example.com", Some(81), 443), by_tls, "{pattern}");
+            let pattern: HostPattern = pattern.parse().unwrap();
+            assert_eq!(pattern.lets_secrets_leave_in_clear(), secrets, "{pattern}");
         }
     }
 
@@ -230,8 +294,10 @@ mod tests {
             ("*.", "it is empty"),
             ("a.*.com", "`*` stands only"),
             ("*a.com", "`*` stands only"),
-            ("https://example.com", "without scheme"),
-            ("example.com/path", "without scheme"),
+            ("ftp://example.com", "without path"),
+            ("http://", "it is empty"),
+            ("http://https://a.com", "without path"),
+            ("example.com/path", "without path"),
             ("user@example.com", "1 to 63"),
             ("a..b", "1 to 63"),
             (" a.com", "1 to 63"),
@@ -260,9 +326,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_and_what_is_shown_reads_back(text in "\\PC*|[a-c.*:\\[\\]0-9-]{0,20}", host in "\\PC*") {
+        fn no_text_panics_and_what_is_shown_reads_back(text in "\\PC*|(https?://)?[a-c.*:\\[\\]0-9-]{0,20}", host in "\\PC*") {
             if let Ok(pattern) = text.parse::<HostPattern>() {
-                pattern.allows(&host, None, 443);
+                pattern.allows(Scheme::Https, &host, None);
                 prop_assert_eq!(pattern.to_string().parse(), Ok(pattern));
             }
         }
@@ -271,9 +337,9 @@ mod tests {
         fn a_wildcard_allows_exactly_the_names_below(name in "[a-z]{1,5}(\\.[a-z]{1,5}){0,3}", more in "[a-z]{1,5}") {
             let pattern: HostPattern = format!("*.{name}").parse().unwrap();
             let (sub, joined) = (format!("{more}.{name}"), format!("{more}{name}"));
-            prop_assert!(pattern.allows(&sub, None, 443));
-            prop_assert!(!pattern.allows(&joined, None, 443));
-            prop_assert!(!pattern.allows(&name, None, 443));
+            prop_assert!(pattern.allows(Scheme::Https, &sub, None));
+            prop_assert!(!pattern.allows(Scheme::Https, &joined, None));
+            prop_assert!(!pattern.allows(Scheme::Https, &name, None));
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{ADMIN_SOCKET, Host};
 use crate::admin::{self, Admin, AdminConfig, AdminError, Sources, TlsHandle};
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::egress::Doors;
 use crate::supervisor::{ControlError, ReloadReport};
 
 impl Host {
@@ -26,8 +27,8 @@ pub(super) async fn certificate(config: &Config) -> Result<Option<TlsHandle>, Ad
     Ok(Some(loaded.expect("reading a certificate does not panic")?))
 }
 
-/// Opens the admin side, and says what is yet to be told of how it is configured.
-pub(super) async fn bind_admin(config: &Config, sources: Sources) -> Result<Admin, AdminError> {
+/// Opens the admin side, adds where it listens to the host's own doors, and says what is yet to be told of how it is configured.
+pub(super) async fn bind_admin(config: &Config, own_doors: &Doors, sources: Sources) -> Result<Admin, AdminError> {
     let advice = sources.certificate.iter().flat_map(|certificate| certificate.warnings(Timestamp::now()));
     for advice in config.admin.advice().into_iter().chain(advice) {
         tracing::warn!("{advice}");
@@ -38,5 +39,8 @@ pub(super) async fn bind_admin(config: &Config, sources: Sources) -> Result<Admi
         token: config.admin.token.clone(),
         hosts: config.admin.hosts.clone(),
     };
-    tokio::task::spawn_blocking(move || Admin::bind(admin, sources)).await.expect("binding does not panic")
+    let bound = tokio::task::spawn_blocking(move || Admin::bind(admin, sources)).await;
+    let admin = bound.expect("binding does not panic")?;
+    admin.address().into_iter().for_each(|address| own_doors.add(address));
+    Ok(admin)
 }

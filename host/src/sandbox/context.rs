@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
 use super::engine::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
+use super::imports::http::can_leave;
 use crate::action::Priority;
-use crate::egress::AddressGuard;
+use crate::egress::{AddressGuard, Redactor};
 use crate::grants::{Grants, Reach};
 use crate::id::BotName;
 use crate::limits::Limits;
@@ -28,6 +29,24 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Which addresses guests may reach.
     pub guard: AddressGuard,
+    /// HTTP connections of all guests together.
+    pub(super) http_connections: Arc<Semaphore>,
+}
+
+impl Services {
+    /// Returns what all guests share, with room for as many HTTP connections as this process has files to spare.
+    pub fn new(store: Store, metrics: Arc<Metrics>, guard: AddressGuard) -> Self {
+        let open_files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        Self { store, metrics, guard, http_connections: Arc::new(Semaphore::new(http_connections_max(open_files_max))) }
+    }
+}
+
+/// Returns how many HTTP connections all guests together may have. While one is being made it may take eight files, for eight
+/// addresses; all of them together are to take half of what there is at most.
+fn http_connections_max(open_files_max: Option<u64>) -> usize {
+    const MOST: u64 = 1024;
+    let spared = open_files_max.map_or(MOST, |most| most / 16).clamp(1, MOST);
+    usize::try_from(spared).expect("it is small")
 }
 
 /// What belongs to one bot: the same for all its instances.
@@ -52,6 +71,8 @@ pub struct GuestContext {
     pub services: Services,
     /// Its budgets, over all its instances.
     pub(super) budgets: Budgets,
+    /// What finds its secrets in what comes back to it.
+    redactor: OnceLock<Arc<Redactor>>,
 }
 
 /// Why a component may not serve as this bot.
@@ -130,7 +151,13 @@ impl GuestContext {
             grants: Grants::default(),
             services,
             budgets,
+            redactor: OnceLock::new(),
         }
+    }
+
+    /// Returns what finds the bot's secrets in an answer. Made when it is first asked for: from then on they stay as they are.
+    pub(super) fn redactor(&self) -> &Arc<Redactor> {
+        self.redactor.get_or_init(|| Arc::new(Redactor::new(self.secrets.values().filter(|secret| can_leave(secret)))))
     }
 
     /// Checks what can be checked before the first instance.
@@ -166,3 +193,18 @@ pub(super) const RESOURCES_MAX: usize = 1_000;
 pub(super) const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of standard error that are kept for the text of a panic.
 pub(super) const STDERR_TAIL_BYTES: NonZeroUsize = NonZeroUsize::new(8 << 10).expect("it is not zero");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f022_all_connections_being_made_at_once_leave_most_of_the_files() {
+        for open_files_max in [64, 1024, 4096, 65_536, u64::MAX] {
+            let files = http_connections_max(Some(open_files_max)) as u64 * 8;
+            assert!(files * 5 < open_files_max.saturating_mul(4), "{files} of {open_files_max}");
+        }
+        assert_eq!(http_connections_max(Some(1024)), 64);
+        assert_eq!(http_connections_max(None), 1024);
+    }
+}

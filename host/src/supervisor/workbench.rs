@@ -85,7 +85,7 @@ impl Workbench {
         };
         let sandbox = Sandbox::open(&config)?;
         let store = Store::open(&scratch.0, StoreOptions::default())?;
-        let services = Services { store, metrics: Arc::new(Metrics::new()), guard: AddressGuard::public_only() };
+        let services = Services::new(store, Arc::new(Metrics::new()), AddressGuard::public_only());
         Ok(Self { loader: Loader { sandbox, services }, limits, _scratch: scratch })
     }
 

@@ -89,7 +89,7 @@ impl Collector {
     async fn exchange(&self, signal: Signal, body: Bytes) -> Result<Outcome, String> {
         let Endpoint { host, port, security, .. } = &self.endpoint;
         // The operator's own address, as a connector's is.
-        let stream = dial(host, *port, *security, AddressGuard::any_but_link_local(), DialTimeouts::default())
+        let stream = dial(host, *port, *security, AddressGuard::no_metadata(), DialTimeouts::default())
             .await
             .map_err(|error| error.to_string())?;
         let broken = |error: hyper::Error| format!("the connection to the collector broke: {error}");

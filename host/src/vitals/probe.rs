@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::rota::{Rota, Turn};
 use super::{ProbeConfig, ProbeTarget};
 use crate::clock::Timestamp;
-use crate::egress::{AddressGuard, DialError, DialTimeouts, Endpoint, Security, dial};
+use crate::egress::{AddressGuard, DialError, DialTimeouts, Endpoint, Security, dial_afresh};
 use crate::id::ProbeName;
 use crate::metrics::Metrics;
 
@@ -176,7 +176,7 @@ async fn ask(target: &ProbeTarget, limit: Duration) -> Result<(), ProbeError> {
     let timeouts = DialTimeouts { connect: limit, tls: limit };
     match target {
         ProbeTarget::Tcp(target) => {
-            dial(&target.host, target.port, Security::Plain, AddressGuard::any_but_link_local(), timeouts).await?;
+            dial_afresh(&target.host, target.port, Security::Plain, AddressGuard::no_metadata(), timeouts).await?;
             Ok(())
         }
         ProbeTarget::Http(url) => match get(&url.0, timeouts).await? {
@@ -195,7 +195,7 @@ async fn get(endpoint: &Endpoint, timeouts: DialTimeouts) -> Result<StatusCode, 
         .body(Empty::<Bytes>::new())
         .map_err(|_| ProbeError::Malformed)?;
     let stream =
-        dial(&endpoint.host, endpoint.port, endpoint.security, AddressGuard::any_but_link_local(), timeouts).await?;
+        dial_afresh(&endpoint.host, endpoint.port, endpoint.security, AddressGuard::no_metadata(), timeouts).await?;
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
     let mut exchange = std::pin::pin!(sender.send_request(request));

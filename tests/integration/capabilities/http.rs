@@ -84,16 +84,56 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
     let head = String::from_utf8_lossy(&head).into_owned();
     seen.lock().unwrap().requests.push(head.clone());
     // A client that goes away in the middle is a part of most tests.
-    let _ = answer(&mut stream, head.split(' ').nth(1).unwrap_or_default()).await;
+    let _ = answer(&mut stream, &head).await;
     seen.lock().unwrap().open -= 1;
 }
 
-async fn answer(stream: &mut TcpStream, path: &str) -> std::io::Result<()> {
+async fn answer(stream: &mut TcpStream, request: &str) -> std::io::Result<()> {
+    let path = request.split(' ').nth(1).unwrap_or_default();
     let head = |text: String| format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{text}\r\n");
     match path {
         "/moved" => {
             let moved = "HTTP/1.1 302 Found\r\nlocation: /hello\r\ncontent-length: 5\r\n\r\nmoved";
             stream.write_all(moved.as_bytes()).await
+        }
+        moved if moved.starts_with("/moved-to/") => {
+            let location = moved.replacen("/moved-to/", "http://", 1);
+            let length = location.len();
+            let moved =
+                format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: {length}\r\n\r\n{location}");
+            stream.write_all(moved.as_bytes()).await
+        }
+        "/echo" => {
+            let given = request.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default();
+            let encoded = data_encoding::BASE64.encode(given.as_bytes());
+            let body = format!("you said {given}, or {encoded}");
+            let headers = format!("x-said: {given}\r\ncontent-length: {}\r\n", body.len());
+            stream.write_all(head(headers).as_bytes()).await?;
+            // In the middle of what it was told.
+            let (first, rest) = body.split_at(body.len() / 4);
+            stream.write_all(first.as_bytes()).await?;
+            stream.flush().await?;
+            tokio::task::yield_now().await;
+            stream.write_all(rest.as_bytes()).await
+        }
+        "/zipped" => {
+            stream.write_all(head("content-encoding: gzip\r\ncontent-length: 0\r\n".to_owned()).as_bytes()).await
+        }
+        "/drip" => {
+            stream.write_all(head("content-length: 1000000\r\n".to_owned()).as_bytes()).await?;
+            let mut tick = tokio::time::interval(Duration::from_millis(10));
+            loop {
+                tick.tick().await;
+                stream.write_all(b"x").await?;
+            }
+        }
+        "/much" => stream.write_all(head("content-length: 1000000\r\n".to_owned()).as_bytes()).await,
+        "/take" => {
+            let length = request.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let mut body = vec![0; length.and_then(|length| length.parse().ok()).unwrap_or(0)];
+            stream.read_exact(&mut body).await?;
+            stream.write_all(head("content-length: 5\r\n".to_owned()).as_bytes()).await?;
+            stream.write_all(b"taken").await
         }
         "/hang" => stream.read_u8().await.map(drop),
         "/endless" => {
@@ -177,7 +217,19 @@ async fn without_a_grant_a_component_that_calls_others_does_not_serve() {
 async fn f017_no_spelling_of_this_machine_can_be_reached_even_where_it_is_granted() {
     let server = Server::start().await;
     let port = server.address.port();
-    let granted = ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "[::ffff:127.0.0.1]", "10.0.0.1", "0.0.0.0"];
+    let granted = [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "169.254.169.254",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "168.63.129.16",
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "10.0.0.1",
+        "0.0.0.0",
+    ];
     let granted: Vec<String> =
         granted.iter().flat_map(|host| [format!("\"{host}:{port}\""), format!("\"{host}\"")]).collect();
     let host = home("", "fetch", &format!("grants = {{ http = [{}] }}", granted.join(", "))).start().await;
@@ -191,7 +243,12 @@ async fn f017_no_spelling_of_this_machine_can_be_reached_even_where_it_is_grante
         "169.254.169.254",
         "[::ffff:127.0.0.1]",
         "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "168.63.129.16",
         "10.0.0.1",
+        "0",
         "0.0.0.0",
         "0x7f.1",
         "0x7f000001",
@@ -235,6 +292,46 @@ async fn f017_a_redirect_is_the_bots_to_follow() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f017_the_admin_side_is_reached_by_no_guest_whatever_is_granted_and_wherever_it_is_sent() {
+    let log = Log::begin();
+    for listen in ["127.0.0.1", "0.0.0.0"] {
+        let config = format!("[admin]\nlisten = \"{listen}:0\"\ntoken = \"t0ken-of-an-admin\"\n");
+        let host = Home::new(super::COMPILER, &config).guarded_by(AddressGuard::any()).start().await;
+        let port = host.host().admin_address().unwrap().port();
+        let server = Server::start().await;
+        let spellings = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "0.0.0.0", "[::]"];
+        let granted = spellings.map(|spelling| format!("\"{spelling}:{port}\"")).join(", ");
+        host.put("fetch.wasm", &guests::guest("fetch"));
+        let entry = format!("grants = {{ http = [\"{}\", {granted}] }}", server.address);
+        host.put("fetch.toml", entry.as_bytes());
+        // The component alone may have been found before its entry.
+        host.bot_when("fetch", |status| status.phase.is_serving() && status.refused.is_none()).await;
+
+        // It answers whoever is no guest.
+        let mut person = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        person.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        person.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+        for spelling in spellings {
+            let answer = host.ask("lobby", &format!("!fetch http://{spelling}:{port}/health")).await;
+            // Where the machine has no IPv6, its resolver knows no such address.
+            let refused = answer.starts_with("not granted: ") || answer.ends_with("no such host");
+            assert!(refused, "{listen} {spelling}: {answer}");
+        }
+        let moved =
+            host.ask("lobby", &format!("!fetch {}", server.url(&format!("/moved-to/127.0.0.1:{port}/health")))).await;
+        let (status, location) = moved.split_once(' ').unwrap();
+        assert_eq!(status, "302");
+        let answer = host.ask("lobby", &format!("!fetch {location}")).await;
+        assert!(answer.starts_with("not granted: "), "{listen} {location}: {answer}");
+    }
+    let refused = log.text().matches("it is where this host itself listens").count();
+    assert!(refused >= 2 * 6, "each was granted, and refused by the guard: {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f021_an_answer_that_is_too_much_or_none_at_all_is_a_failure_of_the_call() {
     let server = Server::start().await;
     let host = open_host("", &server, "").await;
@@ -261,6 +358,34 @@ async fn f061_a_body_without_end_stops_at_what_the_bot_reads_or_at_its_memory() 
     host.metric_reaches("bothost_bot_faults_total{bot=\"fetch\",kind=\"out-of-memory\"}", 1.0).await;
     still_answers(&host).await;
     eventually(|| (server.open() == 0).then_some(()), || format!("{} connections are open", server.open())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f061_a_body_has_so_many_bytes_and_no_more_in_both_directions() {
+    let server = Server::start().await;
+    let host = open_host("", &server, "limits = { http_body = \"64KiB\" }").await;
+    let answer = host.ask("lobby", &format!("!fetch {}", server.url("/much"))).await;
+    assert_eq!(answer, "quota exceeded: limits.http_body: a body has at most 65536 bytes");
+    // wasi:http has no code for what goes wrong within a body, only words.
+    let answer = host.ask("lobby", &format!("!fetch {}", server.url("/endless"))).await;
+    assert_eq!(answer, "unavailable: HTTP response body size exceeds limit: 65536 bytes");
+    assert_eq!(host.ask("lobby", &format!("!post {} 65536", server.url("/take"))).await, "200 taken");
+    let before = server.connections();
+    let answer = host.ask("lobby", &format!("!post {} 65537", server.url("/take"))).await;
+    assert!(answer.starts_with("invalid: ") && answer.ends_with("HttpRequestBodySize(Some(65536))"), "{answer}");
+    assert_eq!(server.connections(), before, "it says itself that it is too long");
+    eventually(|| (server.open() == 0).then_some(()), || format!("{} connections are open", server.open())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f061_a_server_that_drips_costs_the_event_its_time_and_nothing_more() {
+    let server = Server::start().await;
+    let host = open_host(ONE_ATTEMPT, &server, "limits = { event_timeout = \"300ms\", http_in_flight = 1 }").await;
+    host.say("lobby", &format!("!fetch {}", server.url("/drip"))).await;
+    still_answers(&host).await;
+    host.metric_reaches("bothost_bot_faults_total{bot=\"fetch\",kind=\"timed-out\"}", 1.0).await;
+    eventually(|| (server.open() == 0).then_some(()), || "its connection outlives the event".into()).await;
+    assert_eq!(host.ask("lobby", &format!("!fetch {}", server.url("/hello"))).await, "200 hello");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -319,6 +444,54 @@ async fn f029_a_secret_goes_into_a_header_and_never_through_the_bot() {
     let refused = host.ask("lobby", &fetch("Bearer {{secret:OTHER}}")).await;
     assert!(refused.starts_with("unavailable: ") && refused.ends_with("no secret `OTHER`"), "{refused}");
     assert_eq!(server.requests().len(), 1, "a request that lacks its secret does not leave");
+}
+
+/// Everything that the process logs, from the finest level on.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Takes what is logged from now on. A test has its process for itself.
+    fn begin() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).init();
+        log
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f029_a_server_that_repeats_a_secret_tells_the_bot_stars() {
+    let (log, server) = (Log::begin(), Server::start().await);
+    let host = open_host("", &server, "secrets = { API_KEY = \"c4n4ry-secret\" }").await;
+    let answer = host.ask("lobby", &format!("!fetch {} {{{{secret:API_KEY}}}}", server.url("/echo"))).await;
+    assert_eq!(answer, format!("200 you said {}, or {}", "*".repeat(13), "*".repeat(20)));
+    assert!(server.requests()[0].contains("authorization: c4n4ry-secret\r\n"), "{:?}", server.requests());
+    assert!(server.requests()[0].contains("accept-encoding: identity\r\n"), "{:?}", server.requests());
+
+    let answer = host.ask("lobby", &format!("!fetch {} {{{{secret:API_KEY}}}}", server.url("/zipped"))).await;
+    assert!(answer.starts_with("unavailable: ") && answer.contains("gzip"), "nobody could look for it: {answer}");
+    assert_eq!(host.ask("lobby", &format!("!fetch {} plain", server.url("/zipped"))).await, "200 ");
+
+    let (text, encoded) = (log.text(), data_encoding::BASE64.encode(b"c4n4ry-secret"));
+    assert!(text.contains("you said *************"), "the bot's log has what the bot got");
+    let told: Vec<_> = text.lines().filter(|line| line.contains("c4n4ry") || line.contains(&encoded)).collect();
+    assert!(told.is_empty(), "{told:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,18 +5,21 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use lettre::Message;
 use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
+use lettre::transport::smtp;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::transport::smtp::response::Response;
 use serde::{Deserialize, Deserializer, de};
 
 use super::config::STAND_IN;
 use super::text::{self, Style};
 use super::{ChannelError, TIMEOUT, words};
 use crate::alert::notice::Notice;
+use crate::egress::{AddressGuard, DialTimeouts, HttpError, resolve};
 use crate::secret::Secret;
 
 /// Mail servers take far more; nobody reads more.
@@ -143,22 +146,46 @@ impl Email {
     pub(super) async fn send(&self, notice: &Notice) -> Result<String, ChannelError> {
         let hello = self.hello(&notice.host);
         let message = self.message(notice, hello.as_deref())?;
-        let transport = self.transport(hello).await?;
-        let sent = tokio::time::timeout(TIMEOUT, transport.send(message)).await;
+        let sent = tokio::time::timeout(TIMEOUT, self.hand_over(&message, hello)).await;
         let response = sent.map_err(|_| ChannelError::Mail {
             words: format!("no answer within {} s", TIMEOUT.as_secs()),
             is_final: false,
-        })?;
-        match response {
-            Ok(response) => {
-                Ok(format!("{} {}", response.code(), self.words(&response.message().collect::<Vec<_>>().join(" "))))
-            }
-            Err(error) => {
-                // An error of the client's own is a server that lacks what is configured, such as STARTTLS.
-                let is_final = error.is_permanent() || error.is_client();
-                Err(ChannelError::Mail { words: self.words(&error.to_string()), is_final })
-            }
+        })??;
+        Ok(format!("{} {}", response.code(), self.words(&response.message().collect::<Vec<_>>().join(" "))))
+    }
+
+    /// Hands a mail to the server, at an address that was judged: not where clouds keep their metadata.
+    async fn hand_over(&self, message: &Message, hello: Option<String>) -> Result<Response, ChannelError> {
+        let config = &self.config;
+        let within = DialTimeouts::default().connect;
+        let guard = AddressGuard::no_metadata();
+        let addresses = resolve(&config.server, config.port(), &guard, within).await.map_err(HttpError::Dial)?;
+        let refused = |error| self.refused(&error);
+        let hello = hello.map_or_else(ClientId::default, ClientId::Domain);
+        let implicit = match config.tls {
+            EmailTls::Implicit => Some(self.trust().await?),
+            EmailTls::StartTls | EmailTls::None => None,
+        };
+        // It is given addresses, so that it asks for none itself.
+        let connection = AsyncSmtpConnection::connect_tokio1(&addresses[..], Some(within), &hello, implicit, None);
+        let mut connection = connection.await.map_err(refused)?;
+        if config.tls == EmailTls::StartTls {
+            connection.starttls(self.trust().await?, &hello).await.map_err(refused)?;
         }
+        if let (Some(username), Some(password)) = (&config.username, &config.password) {
+            let credentials = Credentials::new(username.clone(), password.expose().to_owned());
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(refused)?;
+        }
+        let response = connection.send(message.envelope(), &message.formatted()).await.map_err(refused)?;
+        // It is taken; how the farewell goes changes nothing.
+        connection.abort().await;
+        Ok(response)
+    }
+
+    fn refused(&self, error: &smtp::Error) -> ChannelError {
+        // An error of the client's own is a server that lacks what is configured, such as STARTTLS.
+        let is_final = error.is_permanent() || error.is_client();
+        ChannelError::Mail { words: self.words(&error.to_string()), is_final }
     }
 
     fn words(&self, text: &str) -> String {
@@ -195,26 +222,6 @@ impl Email {
         }
         let body = text::body(notice, Style::Plain, BODY_UNITS_MAX);
         builder.body(body).map_err(|error| ChannelError::Unusable { key: "to", problem: error.to_string() })
-    }
-
-    async fn transport(&self, hello: Option<String>) -> Result<AsyncSmtpTransport<Tokio1Executor>, ChannelError> {
-        let config = &self.config;
-        let tls = match config.tls {
-            EmailTls::StartTls => Tls::Required(self.trust().await?),
-            EmailTls::Implicit => Tls::Wrapper(self.trust().await?),
-            EmailTls::None => Tls::None,
-        };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.server)
-            .port(config.port())
-            .tls(tls)
-            .timeout(Some(TIMEOUT));
-        if let Some(hello) = hello {
-            builder = builder.hello_name(ClientId::Domain(hello));
-        }
-        if let (Some(username), Some(password)) = (&config.username, &config.password) {
-            builder = builder.credentials(Credentials::new(username.clone(), password.expose().to_owned()));
-        }
-        Ok(builder.build())
     }
 
     /// Reads the authority's file anew each time, so that it can be replaced while the host runs.
@@ -257,6 +264,7 @@ impl Header for AutoSubmitted {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Advice;
     use super::*;
     use crate::action::Severity;
     use crate::alert::notice::{Content, Entry, Happened};
@@ -300,6 +308,18 @@ mod tests {
         notice.content.entries[0].alert.summary = "ü".repeat(512);
         assert!(text::title(&notice, Style::Plain, SUBJECT_UNITS_MAX).chars().count() <= 200);
         assert!(email().message(&notice, None).is_ok());
+    }
+
+    #[tokio::test]
+    async fn f017_no_mail_goes_to_where_clouds_keep_their_metadata() {
+        let notice = Notice::test("alpha", Timestamp::from_millis(1_700_000_000_000));
+        for server in ["169.254.169.254", "fd00:ec2::254", "100.100.100.200", "::ffff:169.254.169.254"] {
+            let mut email = email();
+            email.config.server = server.to_owned();
+            let error = email.send(&notice).await.unwrap_err();
+            assert!(error.to_string().contains("is not allowed"), "{server}: {error}");
+            assert_eq!(error.advice(), Advice::GiveUp, "{server}");
+        }
     }
 
     #[test]

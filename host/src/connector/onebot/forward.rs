@@ -84,14 +84,9 @@ pub(super) async fn run(
 async fn connect(url: &WebSocketUrl, access_token: Option<&Secret>) -> Result<WebSocketStream<Stream>, ConnectError> {
     let endpoint = &url.0;
     let request = request(url, access_token)?;
-    let stream = dial(
-        &endpoint.host,
-        endpoint.port,
-        endpoint.security,
-        AddressGuard::any_but_link_local(),
-        DialTimeouts::default(),
-    )
-    .await?;
+    let stream =
+        dial(&endpoint.host, endpoint.port, endpoint.security, AddressGuard::no_metadata(), DialTimeouts::default())
+            .await?;
     let handshake = client_async_with_config(request, stream, Some(websocket_config()));
     match timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Err(_) => Err(ConnectError::TimedOut),

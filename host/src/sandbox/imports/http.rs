@@ -1,25 +1,33 @@
 //! Outgoing HTTP of guests: to granted hosts, over addresses that the guard allows, within the bot's budgets. At once, not part
-//! of the transaction.
+//! of the transaction. No redirect is followed: where one leads is the guest's to ask for, and is judged as any other request.
 
-use std::collections::BTreeMap;
+mod answer;
+mod secrets;
+
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
-use http_body_util::BodyExt;
+use http::{Request, Response, Uri, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::egress::{DialError, DialTimeouts, Security, dial};
+use self::answer::{Answer, Terms};
+pub(in crate::sandbox) use self::secrets::can_leave;
+use self::secrets::{Cargo, unfit};
+use crate::egress::{DialError, DialTimeouts, Security, Stream, dial_foreign};
+use crate::grants::Scheme;
 use crate::sandbox::context::GuestContext;
-use crate::secret::Secret;
 
 /// How long to wait for the head of an answer, unless the guest wants less. The event's own timeout usually ends it first.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of the head of an answer.
+/// How long to wait for the next bytes of its body.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of the head of an answer. Of headers there may be a hundred, by hyper.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Drives a connection until its answer is read or dropped.
@@ -38,21 +46,23 @@ impl Outbound {
     /// Decides whether a request may leave, and takes it from the budgets.
     fn admit(&self, uri: &Uri) -> Result<Admitted, Error> {
         let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
-        let security = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { Security::Tls } else { Security::Plain };
-        let default_port = if security == Security::Tls { 443 } else { 80 };
+        let scheme = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
         let port = authority.port_u16();
         let granted = self.context.grants.http.iter().flatten();
-        if has_user(authority) || !granted.into_iter().any(|host| host.allows(authority.host(), port, default_port)) {
+        let mut granted = granted.filter(|host| host.allows(scheme, authority.host(), port)).peekable();
+        if has_user(authority) || granted.peek().is_none() {
             note(&self.context, "a request was refused: the host is not in grants.http", "host", authority.host());
             return Err(Error::HttpRequestDenied);
         }
+        let secrets_in_clear = granted.any(|host| host.lets_secrets_leave_in_clear());
         let budgets = &self.context.budgets;
         budgets.take_http().map_err(|_| Error::ConnectionLimitReached)?;
         let permit =
             Arc::clone(&budgets.http_in_flight).try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)?;
         let host = authority.host();
         let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host).to_owned();
-        Ok(Admitted { host, port: port.unwrap_or(default_port), security, permit })
+        let security = if scheme == Scheme::Https { Security::Tls } else { Security::Plain };
+        Ok(Admitted { host, port: port.unwrap_or(scheme.default_port()), security, secrets_in_clear, permit })
     }
 }
 
@@ -61,6 +71,7 @@ struct Admitted {
     host: String,
     port: u16,
     security: Security,
+    secrets_in_clear: bool,
     permit: OwnedSemaphorePermit,
 }
 
@@ -72,84 +83,125 @@ impl WasiHttpHooks for Outbound {
         _transmitted: Driver,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Driver), Error>> + Send> {
         let admitted = self.admit(request.uri()).and_then(|admitted| {
-            fill_secrets(request.headers_mut(), &self.context.secrets)?;
-            Ok(admitted)
+            check_length(&request, self.context.limits.http_body)?;
+            let cargo = secrets::fill(request.headers_mut(), &self.context.secrets)?;
+            Ok((admitted, cargo))
         });
         let context = Arc::clone(&self.context);
         Box::new(async move {
-            let Admitted { host, port, security, permit } = admitted?;
-            let guard = context.services.guard;
-            let connect = options.as_ref().and_then(|options| options.connect_timeout);
-            let default = DialTimeouts::default();
-            let timeouts =
-                DialTimeouts { connect: connect.map_or(default.connect, |own| own.min(default.connect)), ..default };
-            let stream = dial(&host, port, security, guard, timeouts).await.map_err(|error| {
-                note(&context, "a request got no connection", "error", &error.to_string());
-                dial_error(&error)
-            })?;
-            let first_byte = options.and_then(|options| options.first_byte_timeout);
-            let first_byte = first_byte.map_or(FIRST_BYTE_TIMEOUT, |own| own.min(FIRST_BYTE_TIMEOUT));
-            exchange(stream, request, first_byte, permit).await
+            let (admitted, cargo) = admitted?;
+            let (stream, permits) = connect(&context, admitted, cargo, &options).await?;
+            exchange(&context, stream, Outgoing { request, options, cargo, permits }).await
         })
     }
 }
 
+/// What the bot and the host have given for a connection, for as long as it is open.
+type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+/// Waits for a connection's place and makes it.
+async fn connect(
+    context: &GuestContext,
+    admitted: Admitted,
+    cargo: Cargo,
+    options: &Option<RequestOptions>,
+) -> Result<(Stream, Permits), Error> {
+    let default = DialTimeouts::default();
+    let wanted = options.as_ref().and_then(|options| options.connect_timeout);
+    let timeouts = DialTimeouts { connect: at_most(default.connect, wanted), ..default };
+    // Who waits here is bounded by what the bots have in flight, and the first comes first.
+    let place = Arc::clone(&context.services.http_connections).acquire_owned();
+    let place = match tokio::time::timeout(timeouts.connect, place).await {
+        Ok(Ok(place)) => place,
+        Ok(Err(AcquireError { .. })) | Err(_) => {
+            note(context, "a request got no connection", "error", "the bots of this host have all that there may be");
+            return Err(unfit("the host has all the connections that there may be"));
+        }
+    };
+    let Admitted { host, port, security, secrets_in_clear, permit } = admitted;
+    let guard = context.services.guard.clone();
+    let stream = dial_foreign(&host, port, security, guard, timeouts).await.map_err(|error| {
+        note(context, "a request got no connection", "error", &error.to_string());
+        dial_error(&error)
+    })?;
+    if cargo == Cargo::Secret {
+        secrets::check_way(security, stream.peer(), secrets_in_clear).inspect_err(|_| {
+            note(context, "a request was refused: its secret would leave in the clear", "host", &host);
+        })?;
+    }
+    Ok((stream, (permit, place)))
+}
+
+/// A request that has its connection.
+struct Outgoing {
+    request: Request<WasiBody>,
+    options: Option<RequestOptions>,
+    cargo: Cargo,
+    permits: Permits,
+}
+
 /// Sends the request over a new connection and returns the head of the answer, and what drives the rest.
 async fn exchange(
-    stream: crate::egress::Stream,
-    mut request: Request<WasiBody>,
-    first_byte: Duration,
-    permit: OwnedSemaphorePermit,
+    context: &GuestContext,
+    stream: Stream,
+    outgoing: Outgoing,
 ) -> Result<(Response<WasiBody>, Driver), Error> {
+    let Outgoing { request, options, cargo, permits } = outgoing;
+    let bytes_max = context.limits.http_body;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    // An instance that stays could keep an answer that it does not read; no event may have one for longer than it lasts itself.
+    let lifetime = context.limits.event_timeout.max(context.limits.init_timeout);
     let driver = tokio::spawn(async move {
-        let outcome = connection.await;
-        drop(permit);
-        outcome
+        let outcome = tokio::time::timeout(lifetime, connection).await;
+        drop(permits);
+        outcome.unwrap_or(Ok(()))
     });
     // Dropped with the answer, it ends the connection; so nothing of a request outlives its event.
     let driver = AbortOnDrop(driver);
+    let mut request = request.map(|body| Limited::new(body, usize::try_from(bytes_max).unwrap_or(usize::MAX)));
     *request.uri_mut() = origin_form(request.uri());
-    let response = tokio::time::timeout(first_byte, sender.send_request(request));
-    let response = response.await.map_err(|_| Error::ConnectionReadTimeout)??;
-    let response = response.map(|body| body.map_err(Error::from).boxed_unsync());
+    let wanted = options.as_ref().and_then(|options| options.first_byte_timeout);
+    let response = tokio::time::timeout(at_most(FIRST_BYTE_TIMEOUT, wanted), sender.send_request(request));
+    let response = response.await.map_err(|_| Error::ConnectionReadTimeout)?;
+    let (mut head, body) = response.map_err(|error| sending_error(error, bytes_max))?.into_parts();
+    let redactor = Arc::clone(context.redactor());
+    answer::redact(&mut head.headers, &redactor);
+    if cargo == Cargo::Secret {
+        answer::check_readable(&head.headers)?;
+    }
+    let wanted = options.and_then(|options| options.between_bytes_timeout);
+    let terms = Terms { bytes_max, idle_timeout: at_most(IDLE_TIMEOUT, wanted), redactor };
+    let response = Response::from_parts(head, Answer::new(body, terms)?.boxed_unsync());
     Ok((response, Box::new(driver.join())))
+}
+
+/// Returns what a guest wants, where that is no more than it may have.
+fn at_most(most: Duration, wanted: Option<Duration>) -> Duration {
+    wanted.map_or(most, |wanted| wanted.min(most))
+}
+
+/// Refuses a request that says itself that its body is too long. One that does not say is cut off where it passes that.
+fn check_length(request: &Request<WasiBody>, bytes_max: u64) -> Result<(), Error> {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    match length {
+        Some(length) if bytes_max < length => Err(Error::HttpRequestBodySize(Some(bytes_max))),
+        _ => Ok(()),
+    }
+}
+
+/// Tells a body that was cut off from a connection that broke.
+fn sending_error(error: hyper::Error, bytes_max: u64) -> Error {
+    match error.source().is_some_and(|source| source.is::<LengthLimitError>()) {
+        true => Error::HttpRequestBodySize(Some(bytes_max)),
+        false => error.into(),
+    }
 }
 
 /// Says something in the bot's log, which is bounded: a guest can have it said as often as it likes.
 fn note(context: &GuestContext, text: &str, field: &str, value: &str) {
     context.log.line(tracing::Level::WARN, text, &[(field.to_owned(), value.to_owned())], Instant::now());
-}
-
-/// Puts secrets where a guest wrote `{{secret:NAME}}` in a header: here, on the way to a granted host, and nowhere a guest
-/// can see them. Once: what a secret's own text holds is left as it is. A name that the bot does not have refuses the request.
-fn fill_secrets(headers: &mut HeaderMap, secrets: &BTreeMap<String, Secret>) -> Result<(), Error> {
-    const BEGIN: &str = "{{secret:";
-    const END: &str = "}}";
-    for value in headers.values_mut() {
-        let Some(mut rest) = value.to_str().ok().filter(|text| text.contains(BEGIN)) else { continue };
-        let mut filled = String::new();
-        while let Some((before, after)) = rest.split_once(BEGIN) {
-            let (name, after) = after.split_once(END).ok_or_else(|| unfit("a `{{secret:` without its `}}`"))?;
-            let secret = secrets.get(name).ok_or_else(|| unfit(&format!("no secret `{}`", name.escape_debug())))?;
-            filled.push_str(before);
-            filled.push_str(secret.expose());
-            rest = after;
-        }
-        filled.push_str(rest);
-        let with_secret = HeaderValue::from_str(&filled);
-        let mut with_secret = with_secret.map_err(|_| unfit("a secret that cannot stand in a header"))?;
-        with_secret.set_sensitive(true);
-        *value = with_secret;
-    }
-    Ok(())
-}
-
-/// `wasi:http` has no code for it, and a denial would read as if the host were not granted.
-fn unfit(why: &str) -> Error {
-    Error::InternalError(Some(why.to_owned()))
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<Result<(), hyper::Error>>);
@@ -192,44 +244,4 @@ fn dial_error(error: &DialError) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filled(value: &str) -> Result<String, Error> {
-        let secrets = [("KEY", "hunter2"), ("LINES", "hunter2\r\nx-evil: b")];
-        let secrets = secrets.map(|(name, text)| (name.to_owned(), Secret::new(text))).into();
-        let mut headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
-        fill_secrets(&mut headers, &secrets)?;
-        Ok(headers[http::header::AUTHORIZATION].to_str().unwrap().to_owned())
-    }
-
-    #[test]
-    fn secrets_stand_where_they_are_named_and_nowhere_else() {
-        assert_eq!(filled("Bearer {{secret:KEY}}").unwrap(), "Bearer hunter2");
-        assert_eq!(filled("{{secret:KEY}}:{{secret:KEY}}").unwrap(), "hunter2:hunter2");
-        assert_eq!(filled("{{KEY}} secret:KEY").unwrap(), "{{KEY}} secret:KEY");
-    }
-
-    #[test]
-    fn a_secret_that_the_bot_does_not_have_refuses_the_request() {
-        for (value, why) in [
-            ("{{secret:OTHER}}", "no secret `OTHER`"),
-            ("{{secret:}}", "no secret ``"),
-            ("{{secret:KEY", "without its `}}`"),
-            ("{{secret:LINES}}", "cannot stand in a header"),
-        ] {
-            let told = match filled(value) {
-                Err(Error::InternalError(Some(told))) => told,
-                other => panic!("{value}: {other:?}"),
-            };
-            assert!(told.contains(why) && !told.contains("hunter2"), "{value}: {told}");
-        }
-    }
-
-    #[test]
-    fn a_filled_header_does_not_print_itself() {
-        let mut headers = HeaderMap::from_iter([(http::header::COOKIE, HeaderValue::from_static("{{secret:KEY}}"))]);
-        fill_secrets(&mut headers, &BTreeMap::from([("KEY".to_owned(), Secret::new("hunter2"))])).unwrap();
-        assert!(!format!("{headers:?}").contains("hunter2"));
-    }
-}
+mod tests;
