@@ -24,6 +24,7 @@ pub mod history;
 pub mod incidents;
 pub use self::incidents::{Condemned, Incident, IncidentFilter, IncidentKind, IncidentQuery, StoredIncident};
 mod lanes;
+pub mod memos;
 mod notes;
 pub mod observations;
 mod outbox;

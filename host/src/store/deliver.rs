@@ -188,7 +188,7 @@ impl Store {
         self.write(|reply| Write::ForgetBot { bot, now, reply }).await
     }
 
-    /// Removes the outbox of a connector that is gone; what waits in it is lost. Returns how many.
+    /// Removes the outbox of a connector that is gone, and what it kept for itself; what waits is lost. Returns how many.
     ///
     /// # Errors
     ///

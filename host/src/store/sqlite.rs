@@ -17,6 +17,7 @@ mod handled;
 mod inbox;
 mod incidents;
 mod lease;
+mod memos;
 mod observations;
 mod operate;
 mod outbox;

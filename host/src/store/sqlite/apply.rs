@@ -11,7 +11,7 @@ use super::request::{After, Answer, Fail, Outcome, Write};
 use super::retention::{Kept, Retention};
 use super::writer::Memory;
 use super::{
-    Fault, Flaw, condemned, counter, handled, inbox, lease, operate, outbox, quarantine, sql_error, to_column,
+    Fault, Flaw, condemned, counter, handled, inbox, lease, memos, operate, outbox, quarantine, sql_error, to_column,
 };
 use crate::clock::Timestamp;
 use crate::store::incidents::Incident;
@@ -184,6 +184,7 @@ impl Ledger {
                     lost += u64::from(lose(id)?);
                     Ok(())
                 });
+                let result = result.and_then(|()| memos::forget_all(connection, &key));
                 Answer::Count(reply, result.map(|()| lost).map_err(sql)).into()
             }
             Write::ExpireSends { key, ttl, now, reply } => {
@@ -209,6 +210,13 @@ impl Ledger {
             }
             Write::Pardon { bot, reply } => {
                 Answer::Count(reply, condemned::pardon(connection, &bot).map_err(sql)).into()
+            }
+            Write::PutMemo { key, name, memo, now, reply } => {
+                let done = match memo {
+                    Some(memo) => memos::put(connection, &key, &name, &memo, now),
+                    None => memos::forget(connection, &key, &name),
+                };
+                Answer::Done(reply, done.map_err(sql)).into()
             }
             Write::PutAside { row, flaw, now, reply } => {
                 let done = quarantine::put_aside_if_unfit(connection, &row, flaw, now);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::Reply;
 use super::timer::DueRows;
-use super::{Fault, condemned, incidents, outbox, search, state, story, timer, to_column};
+use super::{Fault, condemned, incidents, memos, outbox, search, state, story, timer, to_column};
 use crate::action::Action;
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -132,6 +132,12 @@ pub(in crate::store) enum Read {
     Condemned {
         reply: Reply<Found<Sifted<Condemned>>>,
     },
+    Memo {
+        key: ConnectorKey,
+        name: String,
+        now: Timestamp,
+        reply: Reply<Found<Option<String>>>,
+    },
 }
 
 /// Starts the readers. Their threads end when `closing` is cancelled or every sender is gone.
@@ -230,6 +236,9 @@ impl Reader {
             }
             Read::Send { id, reply } => self.send(reply, story::send(connection, to_column(id))),
             Read::Incidents { query, reply } => self.send(reply, incidents::list(connection, &query)),
+            Read::Memo { key, name, now, reply } => {
+                self.send(reply, memos::get(connection, &key, &name, now).map_err(Fault::Sql));
+            }
             Read::Condemned { reply } => self.send(reply, condemned::list(connection)),
         }
     }

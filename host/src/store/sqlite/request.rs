@@ -20,6 +20,7 @@ use crate::store::engine::Lease;
 use crate::store::history::AttemptRecord;
 use crate::store::incidents::Condemned;
 use crate::store::lanes::LaneId;
+use crate::store::memos::Memo;
 use crate::store::outbox::{Entry, Outbox};
 use crate::store::queue::{Claimed, Queue, Queued, Reserved, Verdict};
 use crate::store::settle::Spent;
@@ -185,6 +186,14 @@ pub(in crate::store) enum Write {
         bot: BotName,
         reply: Reply<u64>,
     },
+    /// A connector keeps a text under a name; none: no longer.
+    PutMemo {
+        key: ConnectorKey,
+        name: String,
+        memo: Option<Memo>,
+        now: Timestamp,
+        reply: Reply<()>,
+    },
     /// A reader met a row that cannot be trusted.
     PutAside {
         row: RowName,
@@ -259,6 +268,7 @@ impl Write {
             | Self::SendBegun { reply, .. }
             | Self::SendEnded { reply, .. }
             | Self::Condemn { reply, .. }
+            | Self::PutMemo { reply, .. }
             | Self::PutAside { reply, .. }
             | Self::Ping { reply } => Answer::Done(reply, Err(error)).into(),
             Self::Lease { reply, .. } => Answer::Fence(reply, Err(error)).into(),

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::failpoint::{self, Failpoint};
 
 /// Every migration, the oldest first.
-pub(super) const MIGRATIONS: &[&str] = &[STATE_AND_TIMERS, MESSAGES, INCIDENTS];
+pub(super) const MIGRATIONS: &[&str] = &[STATE_AND_TIMERS, MESSAGES, INCIDENTS, MEMOS];
 
 /// Rows of `state` and `timers` are found by bot and name, and hold their large column last, so that looking at the others
 /// does not read it. Each `checksum` covers all columns of its row.
@@ -208,6 +208,19 @@ CREATE TABLE condemned(
   checksum INTEGER NOT NULL,
   reason TEXT NOT NULL,
   UNIQUE (bot, component)
+) STRICT;
+";
+
+const MEMOS: &str = "
+-- What connectors keep for themselves. The numbers grow with every write, so the oldest are found by them.
+CREATE TABLE memos(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  connector TEXT NOT NULL,
+  name TEXT NOT NULL,
+  expires_ms INTEGER,
+  checksum INTEGER NOT NULL,
+  value TEXT NOT NULL,
+  UNIQUE (connector, name)
 ) STRICT;
 ";
 

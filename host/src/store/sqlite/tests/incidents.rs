@@ -155,7 +155,7 @@ async fn a_database_of_the_version_before_is_copied_and_goes_on_with_what_it_hol
     store.condemn(&bot("echo"), ContentHash::of(b"bad"), "traps", NOW).await.unwrap();
     assert_eq!(store.condemned().await.unwrap().len(), 1);
     store.close().await;
-    let copy = Connection::open(directory.path().join("bothost.db.before-3")).unwrap();
+    let copy = Connection::open(directory.path().join("bothost.db.before-4")).unwrap();
     let version: i64 = copy.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!((version, count(&copy, "alerts")), (2, 1));
 }
