@@ -6,32 +6,53 @@
 //! platform ◄─ connector ◄──── Delivery ────── outbox      answered once, with what became of it
 //! ```
 
+mod backlog;
+mod claim;
 mod config;
 pub mod console;
 mod deliveries;
+pub mod discord;
+mod gateway;
+mod ingress;
+pub mod irc;
 mod link;
+pub mod matrix;
+mod memory;
+mod menu;
 pub mod onebot;
 mod pace;
+mod progress;
+pub mod qq;
 pub mod scripted;
+mod signature;
 mod signs;
+pub mod slack;
+mod socket;
+mod status;
 pub mod telegram;
 mod template;
+mod text;
+pub mod webhook;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::menu::Menus;
 use crate::action::ResolvedAction;
-use crate::clock::Timestamp;
+use crate::egress::AddressGuard;
 use crate::event::Event;
 use crate::grants::ConnectorKey;
 use crate::id::ConnectorName;
 
+pub use claim::Claim;
 pub use config::ConnectorConfig;
+pub use ingress::Ingress;
+pub use memory::Memory;
 pub use pace::{PaceChoice, PaceLimits};
 pub use signs::{Outflow, Signs, Tally};
+pub use status::{Link, Status, StatusPublisher};
 pub use template::{AskedKey, AskedKind, ConnectorTemplate, TemplateError};
 
 /// The way of a connector's events into the host.
@@ -40,6 +61,8 @@ pub struct Inbox {
     origin: ConnectorKey,
     sender: mpsc::Sender<Arrival>,
     signs: Signs,
+    /// Where buttons are numbers.
+    menus: Option<Menus>,
 }
 
 /// An event on its way in, and who waits for it to be taken over.
@@ -61,7 +84,7 @@ pub struct Stopping;
 impl Inbox {
     /// Returns the inbox of one connector; the other end of `sender` is the router's.
     pub fn new(origin: ConnectorKey, sender: mpsc::Sender<Arrival>) -> Self {
-        Self { origin, sender, signs: Signs::default() }
+        Self { origin, sender, signs: Signs::default(), menus: None }
     }
 
     /// Has each event noted in the connector's signs, which are those of its [`Status`].
@@ -90,6 +113,10 @@ impl Inbox {
     pub async fn submit(&self, event: Event) -> Result<Submitted, Stopping> {
         // It came, also where the queue is full.
         self.signs.event_came();
+        let event = match &self.menus {
+            Some(menus) => menus.pressed(event).await,
+            None => event,
+        };
         let (taken, answer) = oneshot::channel();
         let origin = self.origin.clone();
         self.sender.send(Arrival { origin, event, taken }).await.map_err(|_| Stopping)?;
@@ -161,159 +188,6 @@ pub enum DeliveryError {
     Unsupported(&'static str),
 }
 
-/// How a connector stands with its platform.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Link {
-    /// The first connection is being made.
-    Connecting,
-    /// The platform has proved that it listens.
-    Connected,
-    /// Lost, or of no use at the moment; tried again after `wait`. A `wait` of zero: the platform is the one to connect.
-    BackingOff {
-        /// What went wrong.
-        error: String,
-        /// How long until the next try.
-        wait: Duration,
-    },
-    /// Another process uses the same credentials, and the platform serves one of the two. Tried again after `wait`.
-    Contested {
-        /// What the platform said.
-        error: String,
-        /// How long until the next try.
-        wait: Duration,
-    },
-    /// The platform refuses the credentials. What could help is a change of the configuration; at most a rare try is made.
-    AuthFailed {
-        /// What the platform said.
-        error: String,
-    },
-    /// No more events come, because it was told to stop or because its input ended. In the latter case deliveries still go
-    /// out until it is told to stop.
-    Stopped,
-}
-
-impl Link {
-    /// Returns the state's name in metrics and listings.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Connecting => "connecting",
-            Self::Connected => "connected",
-            Self::BackingOff { .. } => "backing-off",
-            Self::Contested { .. } => "contested",
-            Self::AuthFailed { .. } => "auth-failed",
-            Self::Stopped => "stopped",
-        }
-    }
-
-    /// Returns what is wrong, where something is.
-    pub fn trouble(&self) -> Option<&str> {
-        match self {
-            Self::BackingOff { error, .. } | Self::Contested { error, .. } | Self::AuthFailed { error } => Some(error),
-            Self::Connecting | Self::Connected | Self::Stopped => None,
-        }
-    }
-}
-
-/// What a connector publishes of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// How it stands.
-    pub link: Link,
-    /// Since when.
-    pub since: Timestamp,
-    /// How often it connected.
-    pub connections: u64,
-    /// Where it listens, if it is one that platforms dial.
-    pub listening: Option<SocketAddr>,
-    /// Why it does not run, where somebody wants it so.
-    pub held: Option<&'static str>,
-    /// What was seen of its platform: read at any moment, announced to nobody.
-    pub signs: Signs,
-}
-
-impl Status {
-    /// Returns the status of a connector that stands like this since then and has heard nothing yet.
-    pub fn new(link: Link, since: Timestamp) -> Self {
-        Self { link, since, connections: 0, listening: None, held: None, signs: Signs::default() }
-    }
-
-    /// Returns the status of a connector that was stopped just now, for this reason.
-    pub fn held(reason: &'static str, connections: u64, signs: Signs) -> Self {
-        let status = Self::new(Link::Stopped, Timestamp::now());
-        Self { connections, held: Some(reason), signs, ..status }
-    }
-
-    /// Returns for how long, at the moment `now` of the wall clock, the platform has given no proof that it is there. That it took
-    /// the connection is one. None while the connector is not connected.
-    pub fn stale_for(&self, now: Timestamp) -> Option<Duration> {
-        (self.link == Link::Connected).then(|| {
-            let last = self.signs.last_success().map_or(self.since, |last| last.max(self.since));
-            now.saturating_since(last)
-        })
-    }
-
-    /// Returns for how long, at the moment `now` of the wall clock, no event has come: since the last one, connected or not; where
-    /// none ever came, since it is connected. None where none can have come.
-    pub fn silent_for(&self, now: Timestamp) -> Option<Duration> {
-        let connected = (self.link == Link::Connected).then_some(self.since);
-        self.signs.last_event().or(connected).map(|last| now.saturating_since(last))
-    }
-}
-
-/// The end of a status that a connector writes.
-#[derive(Debug)]
-pub struct StatusPublisher {
-    sender: watch::Sender<Status>,
-}
-
-impl StatusPublisher {
-    /// Returns both ends of a status that begins as [`Link::Connecting`].
-    pub fn new() -> (Self, watch::Receiver<Status>) {
-        Self::going_on(Signs::default())
-    }
-
-    /// The same, for a connector of which this was seen before.
-    pub fn going_on(signs: Signs) -> (Self, watch::Receiver<Status>) {
-        let status = Status { signs, ..Status::new(Link::Connecting, Timestamp::now()) };
-        let (sender, receiver) = watch::channel(status);
-        (Self { sender }, receiver)
-    }
-
-    /// Returns the signs that the status shows, for whoever sees them.
-    pub fn signs(&self) -> Signs {
-        self.sender.borrow().signs.clone()
-    }
-
-    /// Notes that the platform proved just now that it is there; see [`Signs::succeeded`]. Wakes nobody.
-    pub fn succeeded(&self) {
-        self.sender.borrow().signs.succeeded();
-    }
-
-    /// Publishes how the connector stands now. The same again changes nothing, but that what failed again is counted again.
-    pub fn publish(&self, link: Link) {
-        self.sender.send_if_modified(|status| {
-            if let Some(error) = link.trouble() {
-                status.signs.broke(status.link == Link::Connected, error);
-            }
-            if status.link == link {
-                return false;
-            }
-            if link == Link::Connected {
-                status.connections += 1;
-                status.signs.connected();
-            }
-            status.since = Timestamp::now();
-            status.link = link;
-            true
-        });
-    }
-
-    /// Publishes where the connector listens.
-    pub fn publish_listening(&self, address: SocketAddr) {
-        self.sender.send_modify(|status| status.listening = Some(address));
-    }
-}
-
 /// Everything a connector is given: its name and the ends of its lines to the host.
 #[derive(Debug)]
 pub struct Ports {
@@ -325,6 +199,12 @@ pub struct Ports {
     pub deliveries: mpsc::Receiver<Delivery>,
     /// Where it says how it stands.
     pub status: StatusPublisher,
+    /// Where it may connect to.
+    pub guard: AddressGuard,
+    /// Where its platform reaches it, should it be the one to call.
+    pub ingress: Ingress,
+    /// What it keeps from one process to the next.
+    pub memory: Memory,
     /// Cancelled when it is to stop: it asks for no further event, finishes the deliveries at hand, answers those it has not
     /// begun as [`DeliveryError::Retryable`], and returns.
     pub cancel: CancellationToken,
@@ -332,69 +212,28 @@ pub struct Ports {
 
 /// Runs a connector until it is told to stop. The one task of the connector is the one that awaits this; dropping it cuts
 /// everything off where it stands.
-pub async fn run(config: ConnectorConfig, ports: Ports) {
-    match config {
-        ConnectorConfig::Console(config) => console::run(config, ports).await,
-        ConnectorConfig::OneBot(config) => onebot::run(config, ports).await,
-        ConnectorConfig::Telegram(config) => telegram::run(config, ports).await,
-        ConnectorConfig::Scripted(scripted) => scripted.run(ports).await,
+pub async fn run(config: ConnectorConfig, mut ports: Ports) {
+    if config.has_buttons() {
+        return run_as_it_is(config, ports).await;
     }
+    let menus = Menus::new(ports.memory.clone());
+    let (onward, deliveries) = mpsc::channel(1);
+    let from_host = std::mem::replace(&mut ports.deliveries, deliveries);
+    ports.inbox.menus = Some(menus.clone());
+    tokio::join!(run_as_it_is(config, ports), menus.number(from_host, onward));
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONNECTED_AT: Timestamp = Timestamp::from_millis(1_000);
-
-    fn after(seconds: u64) -> Timestamp {
-        CONNECTED_AT.saturating_add(Duration::from_secs(seconds))
-    }
-
-    fn seconds(value: u64) -> Option<Duration> {
-        Some(Duration::from_secs(value))
-    }
-
-    #[test]
-    fn a_connection_is_stale_since_it_was_made_or_since_the_last_proof() {
-        let status = Status::new(Link::Connected, CONNECTED_AT);
-        assert_eq!((status.stale_for(after(7)), status.silent_for(after(7))), (seconds(7), seconds(7)));
-        status.signs.succeeded();
-        let proved = status.signs.last_success().unwrap();
-        assert_eq!(status.stale_for(proved.saturating_add(Duration::from_secs(5))), seconds(5));
-        assert_eq!(status.silent_for(proved), Some(proved.saturating_since(CONNECTED_AT)), "a proof is no event");
-    }
-
-    #[test]
-    fn a_proof_of_an_earlier_connection_says_nothing_of_this_one() {
-        let mut status = Status::new(Link::Connected, CONNECTED_AT);
-        status.signs.succeeded();
-        status.since = status.signs.last_success().unwrap().saturating_add(Duration::from_secs(60));
-        assert_eq!(status.stale_for(status.since.saturating_add(Duration::from_secs(1))), seconds(1));
-    }
-
-    #[test]
-    fn what_is_not_connected_is_not_stale_and_silent_only_if_it_ever_spoke() {
-        let status = Status::new(Link::BackingOff { error: "x".into(), wait: Duration::ZERO }, CONNECTED_AT);
-        status.signs.succeeded();
-        assert_eq!((status.stale_for(after(9)), status.silent_for(after(9))), (None, None));
-        status.signs.event_came();
-        let came = status.signs.last_event().unwrap();
-        assert_eq!(status.silent_for(came.saturating_add(Duration::from_secs(3))), seconds(3));
-    }
-
-    #[tokio::test]
-    async fn signs_reach_every_clone_of_a_status_and_wake_nobody() {
-        let (publisher, mut receiver) = StatusPublisher::new();
-        let (sender, mut arrivals) = mpsc::channel(1);
-        let inbox = Inbox::new(ConnectorKey::shared("qq".parse().unwrap()), sender).noting(publisher.signs());
-        let seen = receiver.borrow_and_update().clone();
-        publisher.succeeded();
-        let event = Event::now(None, crate::event::EventKind::Custom { name: "x".to_owned() });
-        let _submitted = inbox.submit(event).await.unwrap();
-        assert!(arrivals.recv().await.is_some());
-        assert!(seen.signs.last_success().is_some() && seen.signs.last_event().is_some());
-        assert!(!receiver.has_changed().unwrap());
-        assert_eq!(seen, *receiver.borrow(), "no other status");
+async fn run_as_it_is(config: ConnectorConfig, ports: Ports) {
+    match config {
+        ConnectorConfig::Console(config) => console::run(config, ports).await,
+        ConnectorConfig::Discord(config) => discord::run(config, ports).await,
+        ConnectorConfig::Irc(config) => irc::run(config, ports).await,
+        ConnectorConfig::Matrix(config) => matrix::run(config, ports).await,
+        ConnectorConfig::OneBot(config) => onebot::run(config, ports).await,
+        ConnectorConfig::Qq(config) => qq::run(config, ports).await,
+        ConnectorConfig::Slack(config) => slack::run(config, ports).await,
+        ConnectorConfig::Telegram(config) => telegram::run(config, ports).await,
+        ConnectorConfig::Webhook(config) => webhook::run(config, ports).await,
+        ConnectorConfig::Scripted(scripted) => scripted.run(ports).await,
     }
 }

@@ -137,6 +137,7 @@ impl Host {
             arrivals,
             outbox: config.outbox.settings(),
             terms: watch::Sender::new(SendTerms { ttl: config.outbox.ttl, on_uncertain: config.outbox.on_uncertain }),
+            guard: services.guard.clone(),
         });
         let links = connectors.board();
         // The first catalogue knows nothing; without the second, events would pass the bots by that lie in the directory.

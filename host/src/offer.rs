@@ -25,7 +25,7 @@ pub use self::form::{Field, FieldKind, form, read_form};
 pub use self::schema::{Schema, SettingFault};
 use crate::action::Priority;
 use crate::bot::manifest::ComponentName;
-use crate::connector::{AskedKey, ConnectorTemplate, TemplateError};
+use crate::connector::{AskedKey, AskedKind, ConnectorTemplate, TemplateError};
 use crate::grants::Grants;
 use crate::id::{BotName, ConnectorName, ContentHash, NAME_BYTES_MAX, OfferName, TenantName};
 use crate::limits::LimitsPatch;
@@ -254,6 +254,11 @@ impl Texts {
 }
 
 impl Offer {
+    /// Returns whether a tenant says where the connector connects to.
+    pub(crate) fn asks_for_address(&self) -> bool {
+        self.asked.iter().any(|key| key.kind == AskedKind::Address)
+    }
+
     /// Has the relative paths in it begin at `directory`.
     pub(crate) fn resolve_paths(&mut self, directory: &Path) {
         for dir in &mut self.grants.dirs {

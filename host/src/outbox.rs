@@ -104,7 +104,7 @@ impl Sender {
             fared: HashMap::new(),
             traces: Traces::new(self.tracer.clone()),
             at_work: FuturesUnordered::new(),
-            expire_at: Instant::now() + EXPIRE_EVERY,
+            expire_at: patience::now() + EXPIRE_EVERY,
             sender: &self,
             cancel: &cancel,
         };
@@ -117,7 +117,7 @@ impl Sender {
                 Some(tried) = rounds.at_work.next() => rounds.ended(tried),
                 () = work, if !cancel.is_cancelled() => {}
                 // Fixed terms have nobody to change them.
-                Ok(()) = rounds.terms.changed(), if !cancel.is_cancelled() => rounds.expire_at = Instant::now(),
+                Ok(()) = rounds.terms.changed(), if !cancel.is_cancelled() => rounds.expire_at = patience::now(),
                 // A connector that is gone has said all that it will; the sender is cancelled with it.
                 Ok(()) = rounds.status.changed(), if !cancel.is_cancelled() => {}
                 () = sleep_until(wake), if !cancel.is_cancelled() => {}
@@ -226,14 +226,15 @@ impl Rounds<'_> {
     /// Takes what may leave now. Returns when to look again, if nothing happens before.
     async fn fill(&mut self) -> Option<Instant> {
         let sender = self.sender;
-        let now = Instant::now();
-        self.expire(now).await;
+        self.expire(patience::now()).await;
+        // Writing down what has expired takes its time, by which the pace of a new connection must not be ahead.
+        let now = patience::now();
         let backlog = sender.store.outbox().len(&sender.key);
         self.replay.observe(&self.status.borrow_and_update(), backlog, now);
         self.signs.flows(self.replay.outflow(backlog));
         let mut wake = (backlog > 0).then_some(self.expire_at);
         while self.at_work.len() < AT_WORK_MAX {
-            let (now, steady) = (Instant::now(), Timestamp::steady());
+            let (now, steady) = (patience::now(), Timestamp::steady());
             match self.replay.ask(now) {
                 Err(Wait::Link) => return wake,
                 Err(Wait::Until(at)) => return earlier(wake, Some(at)),
@@ -280,7 +281,7 @@ impl Rounds<'_> {
             Outcome::Loaded(action) => {
                 let mut entry = entry;
                 entry.action = Some(action);
-                self.start(entry, Instant::now(), Timestamp::steady());
+                self.start(entry, patience::now(), Timestamp::steady());
             }
             Outcome::Delivered => {
                 self.fared.remove(&entry.id);
@@ -312,7 +313,7 @@ impl Rounds<'_> {
     }
 
     fn failed(&mut self, entry: Entry, error: &DeliveryError) {
-        let (now, steady) = (Instant::now(), Timestamp::steady());
+        let (now, steady) = (patience::now(), Timestamp::steady());
         let sender = self.sender;
         let mut tries = self.tries(&entry);
         let terms = Terms { deadline: sender.deadline(&entry), on_uncertain: sender.terms().on_uncertain };

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::chronicle::Chronicle;
+use self::connectors::AddressOf;
 pub use self::connectors::{ConnectorServices, Connectors, LinkBoard};
 use self::control::Request;
 pub use self::control::{BotVerb, ConnectorVerb, Control, ControlError, ReloadReport, ReloadStep};
@@ -175,7 +176,7 @@ impl Supervisor {
     pub async fn start(&mut self, others: Vec<(ConnectorName, ConnectorConfig)>) {
         self.reconcile(true).await;
         for (name, connector) in others {
-            self.parts.connectors.start(ConnectorKey::shared(name), connector).await;
+            self.parts.connectors.start(ConnectorKey::shared(name), connector, AddressOf::Operator).await;
         }
     }
 
@@ -195,6 +196,7 @@ impl Supervisor {
                 Some(ended) = self.loads.join_next() => self.load_ended(ended).await,
                 Some(stopped) = self.stopping.join_next() => self.stopped(stopped).await,
                 Some(looked) = self.reloads.next() => self.looked(looked).await,
+                key = self.parts.connectors.fallen() => self.parts.connectors.revive(key).await,
                 () = news.notified() => {}
                 () = sleep_until(self.judged_at.or(self.blank_until)) => self.think_again().await,
             }
@@ -247,12 +249,12 @@ impl Supervisor {
                 let running = self.bot(&name);
                 (running.floor, running.has_version, running.wanted) = (newest, false, None);
                 running.bot.disable().await;
-                self.set_own_connectors(&name, BTreeMap::new()).await;
+                self.set_own_connectors(&name, None, BTreeMap::new()).await;
                 self.reloads.tell(&name, "disabled", "its entry says so", None);
             }
             Step::Refuse(reason) => self.refuse(name, reason).await,
             Step::Remove => {
-                self.set_own_connectors(&name, BTreeMap::new()).await;
+                self.set_own_connectors(&name, None, BTreeMap::new()).await;
                 if let Some(running) = self.running.remove(&name) {
                     tracing::info!(bot = %name, "the bot is gone");
                     self.reloads.tell(&name, "removed", "it finishes what it has begun", None);

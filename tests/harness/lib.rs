@@ -2,13 +2,16 @@
 
 pub mod collector;
 pub mod crowd;
-pub mod eventually;
 pub mod guests;
 pub mod host;
 pub mod ledger;
+pub mod ngircd;
 pub mod onebot;
+pub mod peers;
 pub mod process;
 pub mod receiver;
+pub mod rig;
+pub mod synapse;
 pub mod telegram;
 
-pub use eventually::eventually;
+pub use simulators::eventually;

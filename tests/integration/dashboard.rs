@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::peers::{peer, script};
+use harness::peers::{peer, script};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_host");
 const PASSWORD: &str = "correct horse battery";

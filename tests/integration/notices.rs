@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::peers::{peer, script};
+use harness::peers::{peer, script};
 
 /// Longer than anything here takes.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use harness::host::Home;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::peers::{peer, script};
+use harness::peers::{peer, script};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_host");
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";

@@ -5,11 +5,14 @@ use std::time::Duration;
 use bothost::action::{Act, Action, Outgoing, Priority, TextFormat};
 use bothost::clock::Timestamp;
 use bothost::connector::scripted::{ScriptedHandle, scripted};
-use bothost::connector::{self, Arrival, ConnectorConfig, Delivery, Inbox, Ports, StatusPublisher};
+use bothost::connector::{self, Arrival, ConnectorConfig, Delivery, Inbox, Ingress, Memory, Ports, StatusPublisher};
+use bothost::egress::AddressGuard;
 use bothost::event::{Conversation, EventKind};
 use bothost::grants::ConnectorKey;
 use bothost::id::{ConnectorName, Ticket};
+use bothost::store::{Store, StoreOptions};
 use harness::host::CHAT;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -23,6 +26,8 @@ pub struct Native {
     /// What people say.
     pub chat: ScriptedHandle,
     cancel: CancellationToken,
+    /// What the connector would keep, if it kept anything.
+    _dir: TempDir,
     tasks: JoinSet<()>,
 }
 
@@ -34,17 +39,22 @@ impl Native {
         let (arrivals, arrived) = mpsc::channel(CHANNEL_LEN);
         let (deliveries, receiver) = mpsc::channel(CHANNEL_LEN);
         let cancel = CancellationToken::new();
+        let (dir, key) = (tempfile::tempdir().expect("a temporary directory"), ConnectorKey::shared(name.clone()));
+        let store = Store::open(dir.path(), StoreOptions::default()).expect("a store");
         let ports = Ports {
-            inbox: Inbox::new(ConnectorKey::shared(name.clone()), arrivals),
+            inbox: Inbox::new(key.clone(), arrivals),
             name,
             deliveries: receiver,
             status: StatusPublisher::new().0,
+            guard: AddressGuard::any(),
+            ingress: Ingress::default(),
+            memory: Memory::new(store, key),
             cancel: cancel.clone(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn_on(connector::run(ConnectorConfig::Scripted(connector), ports), runtime.handle());
         tasks.spawn_on(answer_all(arrived, deliveries), runtime.handle());
-        Self { chat, cancel, tasks }
+        Self { chat, cancel, _dir: dir, tasks }
     }
 
     /// Stops both; the task ends when its connector has.

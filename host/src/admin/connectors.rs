@@ -30,6 +30,9 @@ const ORDER_MAX: Duration = Duration::from_secs(8);
 pub struct ConnectorView {
     /// Its name; a bot's own has the bot's before it.
     pub name: String,
+    /// What it connects to: the word after `type` in its table.
+    #[serde(rename = "type")]
+    pub kind: String,
     /// How it stands.
     pub link: String,
     /// Why, where there is a reason to give.
@@ -70,6 +73,7 @@ impl ConnectorView {
         let (last_error_at, last_error) = signs.last_error().unzip();
         Self {
             name: key.to_string(),
+            kind: status.kind.to_owned(),
             link: status.link.as_str().to_owned(),
             detail: status.link.trouble().or(status.held).map(str::to_owned),
             since: status.since.to_string(),

@@ -80,8 +80,12 @@ fn all<T>(items: impl Iterator<Item = T>, holds: impl Fn(T) -> bool) -> bool {
 
 fn trouble(link: &Link) -> Option<&str> {
     match link {
-        Link::BackingOff { error, .. } | Link::Contested { error, .. } | Link::AuthFailed { error } => Some(error),
-        Link::Connecting | Link::Connected | Link::Stopped => None,
+        Link::Connecting { error } => error.as_deref(),
+        Link::Degraded { error }
+        | Link::BackingOff { error, .. }
+        | Link::Contested { error, .. }
+        | Link::AuthFailed { error } => Some(error),
+        Link::Authenticating | Link::Connected | Link::Stopped => None,
     }
 }
 
@@ -170,7 +174,7 @@ mod tests {
             (Level::Full, Facts { bots: Vec::new(), connectors: Vec::new(), ..facts() }),
             (Level::Full, bots(vec![bot("a", Phase::Disabled), bot("b", stopped())])),
             (Level::Full, bots(vec![bot("a", Phase::Discovered), bot("b", Phase::Starting)])),
-            (Level::Full, links(vec![connector("c", Link::Connecting), connector("d", Link::Stopped)])),
+            (Level::Full, links(vec![connector("c", Link::Connecting { error: None }), connector("d", Link::Stopped)])),
             (Level::Full, Facts { alerts: vec![alert(Source::Host, "wal-large")], ..facts() }),
             (Level::Full, Facts { alerts: vec![alert(Source::Bot("a".parse().unwrap()), "needs-restart")], ..facts() }),
             (Level::Reduced, bots(vec![bot("a", Phase::Running), bot("b", rejected())])),

@@ -11,7 +11,7 @@ use super::degraded::{self, Level, Part};
 use crate::access::{Caller, Role};
 use crate::alert::Alert;
 use crate::bot::phase::BotStatus;
-use crate::connector::{Link, Status};
+use crate::connector::Status;
 use crate::grants::ConnectorKey;
 use crate::store::{Condition, StoreHealth};
 
@@ -77,9 +77,7 @@ impl Health {
     pub(super) fn assess(uptime: Duration, facts: &Facts, visitor: Option<&Caller>) -> Self {
         let Facts { is_ready, bots, connectors, store, .. } = facts;
         let bots_are_well = bots.iter().all(|bot| bot.refused.is_none() && !bot.phase.is_ill());
-        let connectors_are_well = connectors.iter().all(|(_, status)| {
-            !matches!(status.link, Link::BackingOff { .. } | Link::Contested { .. } | Link::AuthFailed { .. })
-        });
+        let connectors_are_well = connectors.iter().all(|(_, status)| status.link.trouble().is_none());
         let is_stored = !matches!(store.condition, Condition::Failing { .. } | Condition::Displaced { .. });
         let store_is_well = store.condition == Condition::Working && store.damage.is_none() && store.quarantined == 0;
         let status = match (*is_ready && is_stored, bots_are_well && connectors_are_well && store_is_well) {
@@ -118,6 +116,7 @@ mod tests {
     use super::*;
     use crate::bot::phase::Phase;
     use crate::clock::Timestamp;
+    use crate::connector::Link;
 
     const UPTIME: Duration = Duration::from_millis(90_900);
 

@@ -54,8 +54,9 @@ impl Paint {
     pub(super) fn of(word: &str) -> Option<Self> {
         match word {
             "ok" | "running" | "connected" | "done" | "delivered" | "resolved" | "serving" => Some(Self::Good),
-            "warning" | "warn" | "degraded" | "starting" | "probation" | "draining" | "connecting" | "backing-off"
-            | "backoff" | "contested" | "pending" | "acknowledged" | "discovered" => Some(Self::Warning),
+            "warning" | "warn" | "degraded" | "starting" | "probation" | "draining" | "connecting"
+            | "authenticating" | "backing-off" | "backoff" | "contested" | "pending" | "acknowledged"
+            | "discovered" => Some(Self::Warning),
             "problem" | "critical" | "error" | "rejected" | "quarantined" | "auth-failed" | "firing"
             | "unavailable" | "lost" | "dead" | "refused" => Some(Self::Bad),
             "disabled" | "stopped" => Some(Self::Faint),

@@ -20,6 +20,9 @@ const FULL: &str = include_str!("tests/full.toml");
 /// The same for a bot's own file.
 const FULL_BOT: &str = include_str!("tests/full_bot.toml");
 
+/// Every type of connector, as a message lists them.
+const CONNECTORS: &str = "`console`, `discord`, `irc`, `matrix`, `onebot`, `qq`, `slack`, `telegram`, `webhook`";
+
 fn variables() -> Variables {
     [("TOKEN", "hunter2"), ("API_KEY", "hunter2"), ("EMPTY", "")].into_iter().collect()
 }
@@ -188,6 +191,7 @@ fn every_connector_reads_as_written() {
     let expected = ConnectorConfig::OneBot(OneBotConfig {
         transport: Transport::Reverse { listen: "127.0.0.1:6700".parse().unwrap(), path: "/ws".to_owned() },
         access_token: Some(Secret::new("literal")),
+        account: None,
         reconnect_max: Duration::from_secs(45),
         pace: PaceChoice::Off,
         stall_timeout: Duration::from_secs(50),
@@ -272,8 +276,10 @@ fn a_mistake_in_an_offer_is_told_with_its_place() {
         &["1:1: [offers.x]: there is no connector `tg`; a table [connectors.tg] would make it"],
     );
     check(
-        &format!("{offer}connector = {{ type = \"matrix\" }}"),
-        &["4:22: `matrix` is not there yet; there are `console`, `onebot`, `telegram`"],
+        &format!("{offer}connector = {{ type = \"matrx\" }}"),
+        &[&format!(
+            "4:22: `matrx` is no value of `offers.x.connector.type`; did you mean `matrix`? there are {CONNECTORS}"
+        )],
     );
 }
 
@@ -361,13 +367,9 @@ fn a_misspelt_name_is_told_with_the_nearest() {
 #[test]
 fn what_is_not_there_yet_is_told_apart_from_a_slip() {
     check("[cluster]", &["1:2: `[cluster]` is not there yet"]);
-    for kind in ["webhook", "discord", "qq", "matrix", "slack", "irc"] {
-        let expected = format!("2:8: `{kind}` is not there yet; there are `console`, `onebot`, `telegram`");
-        check(&format!("[connectors.c]\ntype = \"{kind}\""), &[&expected]);
-    }
     check(
-        "[connectors.c]\ntype = \"telegram\"\ntoken = \"t\"\nmode = \"webhook\"\nproxy = 1",
-        &["4:8: `webhook` is not there yet; there is `poll`", "5:1: `proxy` in [connectors.c] is not there yet"],
+        "[connectors.c]\ntype = \"telegram\"\ntoken = \"t\"\nproxy = 1",
+        &["4:1: `proxy` in [connectors.c] is not there yet"],
     );
 }
 
@@ -378,7 +380,9 @@ fn each_connector_is_checked_for_itself() {
          type = \"onebot\"\nmode = \"forward\"\n[connectors.e]\nx = 1\ntype = \"console\"\n[connectors.\"f g\"]\ntype = \"console\"",
         &[
             "1:1: `type` is missing in [connectors.a]",
-            "3:8: `telegrm` is no value of `connectors.b.type`; did you mean `telegram`? there are `console`, `onebot`, `telegram`",
+            &format!(
+                "3:8: `telegrm` is no value of `connectors.b.type`; did you mean `telegram`? there are {CONNECTORS}"
+            ),
             "6:1: unknown key `tokn` in [connectors.c], did you mean `token`?",
             "7:1: `connectors.d`: mode = \"forward\" needs `url`",
             "11:1: unknown key `x` in [connectors.e], which has no keys",
@@ -455,9 +459,7 @@ fn own_connectors_stand_in_the_bots_own_file_only() {
     check_bot("enabeld = true", &["1:1: unknown key `enabeld`, did you mean `enabled`?"]);
     check_bot(
         "[connectors.z]\ntype = \"consle\"",
-        &[
-            "2:8: `consle` is no value of `connectors.z.type`; did you mean `console`? there are `console`, `onebot`, `telegram`",
-        ],
+        &[&format!("2:8: `consle` is no value of `connectors.z.type`; did you mean `console`? there are {CONNECTORS}")],
     );
 }
 

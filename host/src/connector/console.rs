@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWr
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::config::Nature;
 use super::deliveries::refuse_rest;
 use super::{Delivery, DeliveryError, Inbox, Link, Ports, Receipt, StatusPublisher};
 use crate::action::{Act, Outgoing, ResolvedAction};
@@ -21,6 +22,9 @@ use crate::id::ConnectorName;
 pub const CONVERSATION: &str = "console";
 /// A longer line becomes several messages.
 const LINE_BYTES_MAX: u64 = 64 << 10;
+
+/// What its table holds.
+pub(super) const NATURE: Nature = Nature { name: "console", keys: &[], askable: &[] };
 
 /// `type = "console"`. There is nothing to configure.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -45,7 +49,7 @@ pub(super) async fn run(_: ConsoleConfig, ports: Ports) {
 /// Runs on any input and output. At the end of the input it publishes [`Link::Stopped`] and goes on delivering until it is
 /// told to stop.
 pub async fn run_on(input: impl AsyncBufRead + Unpin, output: impl AsyncWrite + Unpin, prompt: Prompt, ports: Ports) {
-    let Ports { name, inbox, deliveries, status, cancel } = ports;
+    let Ports { name, inbox, deliveries, status, cancel, .. } = ports;
     let line_was_read = Notify::new();
     let receive = receive(input, &name, &inbox, &status, &cancel, &line_was_read);
     let show = show(deliveries, output, prompt, &cancel, &line_was_read);
@@ -174,12 +178,11 @@ fn describe(action: &ResolvedAction) -> String {
 }
 
 fn describe_message(message: &Outgoing<String>) -> String {
-    let buttons = message.buttons.iter().flatten().enumerate();
-    let buttons = buttons.map(|(index, button)| format!("  [{}] {}", index + 1, button.label));
     let uploads = message.uploads.iter();
     let uploads = uploads.map(|upload| format!("* file {} ({} bytes)", upload.name, upload.content.len()));
     let text = (!message.text.is_empty()).then(|| message.text.clone());
-    text.into_iter().chain(uploads).chain(buttons).collect::<Vec<_>>().join("\n")
+    let lines: Vec<_> = text.into_iter().chain(uploads).collect();
+    lines.join("\n")
 }
 
 /// Takes out of a bot's text what a terminal would obey: control characters but line ends and tabs, and those that turn the

@@ -16,12 +16,23 @@ use crate::event::LaneKey;
 /// Deliveries that one connector carries out side by side. A slow one holds up its own conversation only.
 const IN_FLIGHT_MAX: usize = 16;
 
-/// Carries out each delivery by `act`, which is told how long a call may go unanswered, until the host sends no more or `cancel` is given, then finishes what it has begun.
-/// What it has not begun is answered as worth another try.
+/// One action to carry out.
+#[derive(Debug)]
+pub(super) struct Task {
+    /// What to do.
+    pub(super) action: ResolvedAction,
+    /// See [`Delivery::key`].
+    pub(super) key: u64,
+    /// How long one call of the platform may go without an answer.
+    pub(super) timeout: Duration,
+}
+
+/// Carries out each delivery by `act` until the host sends no more or `cancel` is given, then finishes what it has begun. What it has
+/// not begun is answered as worth another try.
 pub(super) async fn carry_out<F>(
     mut deliveries: mpsc::Receiver<Delivery>,
     cancel: &CancellationToken,
-    act: impl Fn(ResolvedAction, Duration) -> F,
+    act: impl Fn(Task) -> F,
 ) where
     F: Future<Output = Result<Receipt, DeliveryError>>,
 {
@@ -31,7 +42,7 @@ pub(super) async fn carry_out<F>(
     loop {
         if let Some((lane, delivery)) = waiting.take_if(|(lane, _)| !busy.contains(lane)) {
             busy.insert(lane.clone());
-            let act = act(delivery.action, delivery.timeout);
+            let act = act(Task { action: delivery.action, key: delivery.key, timeout: delivery.timeout });
             in_flight.push(async move {
                 let result = act.await;
                 // Whoever asked may have given up; then nobody is left to tell.
@@ -96,7 +107,7 @@ mod tests {
     async fn one_conversation_is_served_in_order_and_does_not_hold_up_another() {
         let (sender, receiver) = mpsc::channel(8);
         let (gate, log, cancel) = (Semaphore::new(0), Mutex::new(Vec::new()), CancellationToken::new());
-        let serve = carry_out(receiver, &cancel, |action, _| {
+        let serve = carry_out(receiver, &cancel, |Task { action, .. }| {
             let (gate, log) = (&gate, &log);
             async move {
                 if action.at.id == "slow" {
@@ -128,7 +139,7 @@ mod tests {
     async fn at_the_stop_what_was_begun_is_finished_and_the_rest_is_worth_another_try() {
         let (sender, receiver) = mpsc::channel(8);
         let (started, gate, cancel) = (Semaphore::new(0), Semaphore::new(0), CancellationToken::new());
-        let serve = carry_out(receiver, &cancel, |_, _| {
+        let serve = carry_out(receiver, &cancel, |_| {
             started.add_permits(1);
             async { gate.acquire().await.map(|_| Receipt::default()).map_err(|_| unreachable!()) }
         });

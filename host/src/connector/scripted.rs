@@ -74,6 +74,7 @@ struct Stage {
 
 #[derive(Debug, Default)]
 struct Script {
+    falls_over: bool,
     outcomes: VecDeque<Outcome>,
     actions: VecDeque<ResolvedAction>,
 }
@@ -90,6 +91,10 @@ impl Stage {
     /// Remembers an action and returns what is to become of it: what the script says, or an id of its own.
     fn deliver(&self, action: ResolvedAction) -> Outcome {
         let mut script = self.script();
+        if std::mem::take(&mut script.falls_over) {
+            drop(script);
+            panic!("told to fall over");
+        }
         if script.actions.len() == REMEMBERED_MAX {
             script.actions.pop_front();
         }
@@ -123,7 +128,7 @@ impl Scripted {
         };
         let follow = cancel.run_until_cancelled(follow);
         let receive = cancel.run_until_cancelled(receive(&mut injections, &inbox));
-        let deliver = deliveries::carry_out(deliveries, &cancel, |action, _| async { self.stage.deliver(action) });
+        let deliver = deliveries::carry_out(deliveries, &cancel, |task| async { self.stage.deliver(task.action) });
         tokio::join!(receive, deliver, follow);
         status.publish(Link::Stopped);
     }
@@ -208,6 +213,11 @@ impl ScriptedHandle {
     /// Has the platform give a sign of life. Besides this, only a delivery that it takes is one.
     pub fn give_sign(&self) {
         self.stage.signs().succeeded();
+    }
+
+    /// Has the connector fall over at the next delivery, as by a fault of its own.
+    pub fn fall_over(&self) {
+        self.stage.script().falls_over = true;
     }
 
     /// Decides what becomes of the delivery after those that are already decided. Undecided ones succeed.

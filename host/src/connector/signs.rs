@@ -135,7 +135,7 @@ impl Signs {
         self.erred(error);
     }
 
-    fn erred(&self, error: &str) {
+    pub(super) fn erred(&self, error: &str) {
         let error = (Timestamp::now(), super::link::brief(error).into());
         *self.0.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }

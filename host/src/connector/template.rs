@@ -20,6 +20,8 @@ pub struct AskedKey {
     pub name: &'static str,
     /// What it is.
     pub kind: AskedKind,
+    /// Asked for where the operator does not say what is.
+    is_usual: bool,
     /// A value that would be good, to try a table with.
     sample: &'static str,
 }
@@ -33,44 +35,26 @@ pub enum AskedKind {
     Address,
 }
 
+impl AskedKey {
+    /// Returns a secret that may be asked for.
+    pub(super) const fn secret(name: &'static str, sample: &'static str) -> Self {
+        Self { name, kind: AskedKind::Secret, is_usual: true, sample }
+    }
+
+    /// Returns a secret that not every table of its type may hold: asked for only where the operator says so.
+    pub(super) const fn optional_secret(name: &'static str, sample: &'static str) -> Self {
+        Self { name, kind: AskedKind::Secret, is_usual: false, sample }
+    }
+
+    /// Returns an address that may be asked for.
+    pub(super) const fn address(name: &'static str, sample: &'static str) -> Self {
+        Self { name, kind: AskedKind::Address, is_usual: false, sample }
+    }
+}
+
 impl Kind {
-    /// Returns every key of a table of this type but `type`.
-    fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Console => &[],
-            Self::OneBot => {
-                &["mode", "url", "listen", "path", "access_token", "reconnect_max", "pace", "stall_timeout"]
-            }
-            Self::Telegram => &["token", "api_url", "mode", "poll_timeout", "stall_timeout", "reconnect_max", "pace"],
-        }
-    }
-
-    /// Returns the keys that may be left to somebody else. What the host listens on is the operator's alone.
-    fn askable(self) -> &'static [AskedKey] {
-        const fn key(name: &'static str, kind: AskedKind, sample: &'static str) -> AskedKey {
-            AskedKey { name, kind, sample }
-        }
-        match self {
-            Self::Console => &[],
-            Self::OneBot => {
-                const { &[key("access_token", AskedKind::Secret, "sample"), key("url", AskedKind::Address, "wss://sample")] }
-            }
-            Self::Telegram => {
-                const { &[key("token", AskedKind::Secret, "1:sample"), key("api_url", AskedKind::Address, "https://sample")] }
-            }
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Console => "console",
-            Self::OneBot => "onebot",
-            Self::Telegram => "telegram",
-        }
-    }
-
     fn is_secret(self, key: &str) -> bool {
-        self.askable().iter().any(|asked| asked.name == key && asked.kind == AskedKind::Secret)
+        self.nature().askable.iter().any(|asked| asked.name == key && asked.kind == AskedKind::Secret)
     }
 }
 
@@ -112,7 +96,7 @@ pub enum TemplateError {
 impl ConnectorTemplate {
     /// Returns the type's name.
     pub fn kind(&self) -> &'static str {
-        self.kind.as_str()
+        self.kind.nature().name
     }
 
     /// Returns what is asked for: the keys that are named or, where none are, the secrets that the type has and this does not.
@@ -121,9 +105,9 @@ impl ConnectorTemplate {
     ///
     /// A key may not be asked for, or no whole table would come of it.
     pub fn asked(&self, named: Option<&[String]>) -> Result<Vec<AskedKey>, TemplateError> {
-        let by_default = |key: &&AskedKey| key.kind == AskedKind::Secret && !self.given.contains_key(key.name);
+        let by_default = |key: &&AskedKey| key.is_usual && !self.given.contains_key(key.name);
         let asked = match named {
-            None => self.kind.askable().iter().filter(by_default).copied().collect(),
+            None => self.kind.nature().askable.iter().filter(by_default).copied().collect(),
             Some(names) => names.iter().map(|name| self.askable(name)).collect::<Result<Vec<_>, _>>()?,
         };
         self.whole(&asked).map_err(|error| TemplateError::NotWhole(error.to_string()))?;
@@ -131,7 +115,7 @@ impl ConnectorTemplate {
     }
 
     fn askable(&self, name: &str) -> Result<AskedKey, TemplateError> {
-        let known = self.kind.askable();
+        let known = self.kind.nature().askable;
         let Some(key) = known.iter().find(|key| key.name == name) else {
             let names: Vec<_> = known.iter().map(|key| key.name).collect();
             let remedy = match nearest(name, &names) {
@@ -197,7 +181,11 @@ impl<'de> DeserializeSeed<'de> for KeyOf {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
         let key = String::deserialize(deserializer)?;
-        if self.0.keys().contains(&key.as_str()) { Ok(key) } else { Err(de::Error::unknown_field(&key, self.0.keys())) }
+        if self.0.nature().keys.contains(&key.as_str()) {
+            Ok(key)
+        } else {
+            Err(de::Error::unknown_field(&key, self.0.nature().keys))
+        }
     }
 }
 
@@ -218,16 +206,16 @@ mod tests {
 
     #[test]
     fn the_keys_of_a_type_are_those_that_its_table_has() {
-        for kind in [Kind::Console, Kind::OneBot, Kind::Telegram] {
-            let pairs = [("type", Value::from(kind.as_str())), ("nonsense", Value::Null)];
+        for kind in Kind::ALL {
+            let pairs = [("type", Value::from(kind.nature().name)), ("nonsense", Value::Null)];
             let read = MapDeserializer::<_, serde_json::Error>::new(pairs.into_iter());
             let said = ConnectorConfig::deserialize(read).unwrap_err().to_string();
             let mut known: Vec<_> = said.split('`').skip(3).step_by(2).collect();
-            let mut keys = kind.keys().to_vec();
+            let mut keys = kind.nature().keys.to_vec();
             known.sort_unstable();
             keys.sort_unstable();
             assert_eq!(keys, known, "{said}");
-            assert!(kind.askable().iter().all(|asked| keys.contains(&asked.name)));
+            assert!(kind.nature().askable.iter().all(|asked| keys.contains(&asked.name)));
         }
     }
 
@@ -240,6 +228,9 @@ mod tests {
         assert_eq!(names(plain.asked(Some(&both))), Ok(vec!["token", "api_url"]));
         let forward = template(serde_json::json!({"type": "onebot", "mode": "forward", "url": "ws://x"}));
         assert_eq!(names(forward.asked(None)), Ok(vec!["access_token"]));
+        let posted =
+            template(serde_json::json!({"type": "onebot", "mode": "http", "url": "http://x", "listen": "127.0.0.1:1"}));
+        assert_eq!(names(posted.asked(Some(&["secret".to_owned()]))), Ok(vec!["secret"]));
         let given = template(serde_json::json!({"type": "telegram", "token": "1:x"}));
         assert_eq!(names(given.asked(None)), Ok(vec![]));
     }

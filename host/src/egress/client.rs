@@ -3,6 +3,7 @@
 //! It spawns no task. A connection is driven by the request that uses it, and rests undriven between two.
 
 use std::fmt;
+use std::future::pending;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -63,6 +64,8 @@ impl HttpError {
 pub struct HttpResponse {
     /// The status.
     pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
     /// How long the other side asks to be left alone, by `Retry-After`: in seconds, or until a time of day.
@@ -122,6 +125,32 @@ impl HttpClient {
         self.send_within(request, timeout).await
     }
 
+    /// Sends any request to `path`, which is appended to the endpoint's own, with further headers; a body is JSON unless they say
+    /// otherwise. Else as [`HttpClient::post_json`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HttpClient::post_json`].
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<HttpResponse, HttpError> {
+        let target = format!("{}{path}", self.endpoint.target.trim_end_matches('/'));
+        let body: Bytes = body.into();
+        let is_empty = body.is_empty();
+        let mut request = self.request(&target, body)?;
+        *request.method_mut() = method;
+        if is_empty {
+            request.headers_mut().remove(header::CONTENT_TYPE);
+        }
+        request.headers_mut().extend(headers);
+        self.send_within(request, timeout).await
+    }
+
     async fn send_within(&self, request: Request<Full<Bytes>>, timeout: Duration) -> Result<HttpResponse, HttpError> {
         tokio::time::timeout(timeout, self.send(request)).await.unwrap_or(Err(HttpError::TimedOut(timeout)))
     }
@@ -152,7 +181,7 @@ impl HttpClient {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(HttpError::Broken)?;
-        let channel = Channel { sender, connection: Box::pin(connection), is_open: true, rested_at: Instant::now() };
+        let channel = Channel { sender, connection: Some(Box::pin(connection)), rested_at: Instant::now() };
         self.exchange(channel, request).await.map_err(|failure| match failure {
             Failure::Unsent(_) => HttpError::Closed,
             Failure::Final(error) => error,
@@ -169,19 +198,21 @@ impl HttpClient {
         let response = channel.exchange(request).await?;
         channel.rested_at = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if channel.is_open && idle.len() < IDLE_MAX {
+        if channel.connection.is_some() && idle.len() < IDLE_MAX {
             idle.push(channel);
         }
         Ok(response)
     }
 }
 
+/// What drives a connection.
+type Wire = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
+
 /// One connection, and the end that sends over it.
 struct Channel {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: Pin<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>,
-    /// False once `connection` has ended; it must not be polled again then.
-    is_open: bool,
+    /// None once it has ended: as long as it is there, even ended, `sender` takes requests that then wait for ever.
+    connection: Option<Pin<Box<Wire>>>,
     rested_at: Instant,
 }
 
@@ -193,7 +224,7 @@ enum Failure {
 
 impl Channel {
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<HttpResponse, Failure> {
-        let Self { sender, connection, is_open, .. } = self;
+        let Self { sender, connection, .. } = self;
         let mut exchange = pin!(async {
             if sender.ready().await.is_err() {
                 return Err(Failure::Unsent(Box::new(request)));
@@ -207,14 +238,21 @@ impl Channel {
             if response.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
                 return Err(Failure::Final(HttpError::TooLarge));
             }
-            let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(body_error)?;
-            Ok(HttpResponse { status, body: body.to_bytes(), retry_after })
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(body_error)?;
+            Ok(HttpResponse { status, headers: head.headers, body: body.to_bytes(), retry_after })
         });
         loop {
+            let ended = async {
+                match connection {
+                    Some(connection) => drop(connection.as_mut().await),
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 // The connection first: it notices that the other side has closed before the request is given to it.
                 biased;
-                _ = connection.as_mut(), if *is_open => *is_open = false,
+                () = ended => *connection = None,
                 result = &mut exchange => return result,
             }
         }

@@ -45,7 +45,8 @@ fn name(sign: &str, key: &ConnectorKey) -> String {
 }
 
 fn is_down(link: &Link) -> bool {
-    matches!(link, Link::BackingOff { .. } | Link::Contested { .. } | Link::Connecting)
+    use Link::{Authenticating, BackingOff, Connecting, Contested, Degraded};
+    matches!(link, BackingOff { .. } | Contested { .. } | Connecting { .. } | Authenticating | Degraded { .. })
 }
 
 /// Returns every alert that a connector may be a reason for. Each says what to do.
@@ -64,14 +65,21 @@ fn signs(key: &ConnectorKey, link: &Link, down_for: Duration) -> [(&'static str,
                  give each a token: {error}"
             ));
         }
-        Link::BackingOff { .. } | Link::Connecting if down_for >= DOWN_AFTER => {
+        Link::BackingOff { .. } | Link::Connecting { .. } | Link::Authenticating | Link::Degraded { .. }
+            if down_for >= DOWN_AFTER =>
+        {
             // Without the error, which may be another each time: this is one state of affairs.
             down = Some(format!(
                 "connector {key} has been without its platform for longer than {} s; it tries on, and what is sent waits",
                 DOWN_AFTER.as_secs()
             ));
         }
-        Link::BackingOff { .. } | Link::Connecting | Link::Connected | Link::Stopped => {}
+        Link::BackingOff { .. }
+        | Link::Connecting { .. }
+        | Link::Authenticating
+        | Link::Degraded { .. }
+        | Link::Connected
+        | Link::Stopped => {}
     }
     [
         ("connector-refused", Severity::Critical, refused),

@@ -10,6 +10,11 @@ use crate::store::StoreError;
 /// How long an entry waits where the store failed, or where it names a message that is still on its way.
 pub(super) const RETRY_SOON: Duration = Duration::from_millis(500);
 
+/// Returns this moment by the clock that a sender sleeps by, which a test can have.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Repeats a note until the store takes it, or the sender is cancelled: then the entry is found waiting by the next process.
 pub(super) async fn written<F: Future<Output = Result<(), StoreError>>>(
     note: impl Fn() -> F,

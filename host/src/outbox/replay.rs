@@ -73,7 +73,12 @@ impl Replay {
         match &status.link {
             Link::Connected if is_new || self.gate == Gate::Closed => self.gate = self.opened(now, backlog),
             Link::Connected => {}
-            Link::Connecting | Link::BackingOff { .. } | Link::Contested { .. } | Link::AuthFailed { .. } => {
+            Link::Connecting { .. }
+            | Link::Authenticating
+            | Link::Degraded { .. }
+            | Link::BackingOff { .. }
+            | Link::Contested { .. }
+            | Link::AuthFailed { .. } => {
                 self.gate = Gate::Closed;
             }
             // Its input has ended and it still delivers; or it was told to stop, then it is not asked for long.
@@ -216,7 +221,7 @@ mod tests {
         let mut replay = Replay::new(&LIMITS);
         assert_eq!(replay.ask(now), Err(Wait::Link));
         let auth_failed = status(Link::AuthFailed { error: "x".to_owned() }, 0);
-        for status in [status(Link::Connecting, 0), lost(0), auth_failed] {
+        for status in [status(Link::Connecting { error: None }, 0), lost(0), auth_failed] {
             replay.observe(&status, 0, now);
             assert_eq!(replay.ask(now + 1000 * SECOND), Err(Wait::Link), "{status:?}");
         }

@@ -6,6 +6,8 @@ use crate::event::{Conversation, ConversationKind};
 use crate::store::history::SendFilter;
 use crate::store::{OutboxSettings, Settled, Settlement, StoreOptions};
 
+mod outage;
+
 const WITHIN: Duration = Duration::from_secs(30);
 
 fn key() -> ConnectorKey {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::connectors::AddressOf;
 use super::guard::{Judgement, Removal, SECOND_THOUGHTS};
 use super::reconcile::Desired;
 use super::survey::Wanted;
@@ -17,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::connector::ConnectorConfig;
 use crate::grants::ConnectorKey;
-use crate::id::{BotName, ConnectorName, TenantName};
+use crate::id::{BotName, ConnectorName, OfferName, TenantName};
 use crate::supervision::Supervision;
 use crate::units::Span;
 
@@ -212,21 +213,28 @@ impl Supervisor {
     /// Starts, restarts and removes the connectors that every bot may use; those that did not change stay as they are.
     pub(super) async fn set_shared_connectors(&mut self, wanted: BTreeMap<ConnectorName, ConnectorConfig>) {
         let had = std::mem::replace(&mut self.shared, wanted.clone());
-        self.set_connectors(&had, wanted, ConnectorKey::shared).await;
+        self.set_connectors(&had, wanted, ConnectorKey::shared, AddressOf::Operator).await;
     }
 
     /// The same for those of one bot's own.
     pub(super) async fn set_own_connectors(
         &mut self,
         name: &BotName,
+        rented_by: Option<&OfferName>,
         wanted: BTreeMap<ConnectorName, ConnectorConfig>,
     ) {
+        let config = self.config();
+        let is_asked = |offer: &OfferName| {
+            // One that is gone may have asked for it.
+            config.offers.get(offer).is_none_or(|offer| offer.value.asks_for_address())
+        };
+        let address = if rented_by.is_some_and(is_asked) { AddressOf::Tenant } else { AddressOf::Operator };
         let had = match self.running.get_mut(name) {
             Some(running) => std::mem::replace(&mut running.own, wanted.clone()),
             None => BTreeMap::new(),
         };
         let key = |connector| ConnectorKey { owner: Some(name.clone()), name: connector };
-        self.set_connectors(&had, wanted, key).await;
+        self.set_connectors(&had, wanted, key, address).await;
     }
 
     async fn set_connectors(
@@ -234,6 +242,7 @@ impl Supervisor {
         had: &BTreeMap<ConnectorName, ConnectorConfig>,
         wanted: BTreeMap<ConnectorName, ConnectorConfig>,
         key: impl Fn(ConnectorName) -> ConnectorKey,
+        address: AddressOf,
     ) {
         let gone: Vec<_> =
             had.keys().filter(|name| !wanted.contains_key(*name)).map(|name| key(name.clone())).collect();
@@ -249,7 +258,7 @@ impl Supervisor {
             let is_new = !had.contains_key(&name);
             let key = key(name);
             self.reloads.tell_connector(&key, if is_new { "started" } else { "restarted" });
-            self.parts.connectors.start(key, config).await;
+            self.parts.connectors.start(key, config, address).await;
         }
     }
 

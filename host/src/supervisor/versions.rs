@@ -32,7 +32,7 @@ impl Supervisor {
         let before = self.bot(&name).wanted.replace(wanted.clone());
         let is_as_before = before.as_ref().is_some_and(|before| before.version == wanted.version);
         if is_as_before && (!was_refused || self.serves(&name, &wanted)) {
-            self.set_own_connectors(&name, wanted.own.clone()).await;
+            self.set_own_connectors(&name, wanted.version.entry.offer.as_ref(), wanted.own.clone()).await;
             let running = self.bot(&name);
             for given in running.given.values_mut().filter(|given| given.version == wanted.version) {
                 *given = wanted.clone();
@@ -61,7 +61,7 @@ impl Supervisor {
             (running.reach, running.priority) = (wanted.version.entry.reach.clone(), wanted.version.entry.priority);
             // Before its own connectors start: what they bring is confirmed to the platform, so somebody has to hear it.
             self.publish();
-            self.set_own_connectors(&name, wanted.own.clone()).await;
+            self.set_own_connectors(&name, wanted.version.entry.offer.as_ref(), wanted.own.clone()).await;
         }
         self.spawn_load(name, number, wanted, None);
     }
@@ -180,7 +180,7 @@ impl Supervisor {
         let before = std::mem::replace(&mut running.reach, reach.clone());
         running.reach.own.extend(before.own);
         self.publish();
-        self.set_own_connectors(name, wanted.own.clone()).await;
+        self.set_own_connectors(name, wanted.version.entry.offer.as_ref(), wanted.own.clone()).await;
         let config = self.config();
         let running = self.bot(name);
         running.reach = reach;

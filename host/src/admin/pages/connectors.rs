@@ -78,6 +78,8 @@ fn tag(link: &str, text: &Text) -> Tag {
     match link {
         "connected" => Tag::new(Tone::Good, text.link_connected),
         "connecting" => Tag::new(Tone::Plain, text.link_connecting),
+        "authenticating" => Tag::new(Tone::Plain, text.link_authenticating),
+        "degraded" => Tag::new(Tone::Warn, text.link_degraded),
         "stopped" => Tag::new(Tone::Plain, text.link_stopped),
         "backing-off" => Tag::new(Tone::Warn, text.link_backing_off),
         "contested" => Tag::new(Tone::Bad, text.link_contested),

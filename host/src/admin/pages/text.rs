@@ -119,6 +119,8 @@ catalogue! {
     level_reduced: "Most works", "大部分正常";
     link: "Link", "连接";
     link_auth_failed: "refused", "凭据被拒";
+    link_authenticating: "authenticating", "正在认证";
+    link_degraded: "of no use at the moment", "暂不可用";
     link_backing_off: "waiting to retry", "等待重连";
     link_connected: "connected", "已连接";
     link_connecting: "connecting", "连接中";

@@ -1,13 +1,14 @@
-//! Carrying out what bots asked for on QQ.
+//! Carrying out what bots asked for on QQ: which call of the API it is, and what its answer means.
 
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::account::Account;
-use super::calls::{Answer, CallError};
-use super::segment::{self, scalar};
-use crate::action::{Act, ResolvedAction};
+use super::Account;
+use super::calls::{Answer, CallError, RETCODE_BAD, RETCODE_UNKNOWN};
+use super::event::scalar;
+use crate::action::{Act, Outgoing, ResolvedAction, Upload};
 use crate::connector::{DeliveryError, Receipt};
 
 /// Carries out one action.
@@ -22,8 +23,18 @@ pub(super) async fn carry_out(
     }
     match account.caller.call(name, parameters, timeout).await {
         Ok(answer) => judge(answer, verb),
-        Err(error @ CallError::NotConnected) => Err(DeliveryError::Retryable(error.to_string())),
-        Err(error @ (CallError::Lost | CallError::TimedOut(_))) => Err(DeliveryError::Uncertain(error.to_string())),
+        Err(error) => Err(unanswered(&error)),
+    }
+}
+
+/// Returns what became of an action whose call has no answer.
+fn unanswered(error: &CallError) -> DeliveryError {
+    let said = error.to_string();
+    match error {
+        CallError::NotConnected | CallError::Unsent(_) => DeliveryError::Retryable(said),
+        CallError::Lost | CallError::TimedOut(_) | CallError::Unclear(_) => DeliveryError::Uncertain(said),
+        CallError::Refused(_) => DeliveryError::Unauthorized(said),
+        CallError::Limited(wait) => DeliveryError::RateLimited(*wait),
     }
 }
 
@@ -31,11 +42,8 @@ pub(super) async fn carry_out(
 fn request(action: ResolvedAction) -> Result<(&'static str, Value, &'static str), DeliveryError> {
     match action.act {
         Act::Send { message, .. } => {
-            if !message.uploads.is_empty() {
-                return Err(DeliveryError::Unsupported("send files"));
-            }
             let (name, key, id) = recipient(&action.at.id)?;
-            Ok((name, json!({key: id, "message": segment::write(&message)}), "send messages"))
+            Ok((name, json!({key: id, "message": segments(&message)?}), "send messages"))
         }
         Act::Edit { .. } => Err(DeliveryError::Unsupported("edit messages")),
         Act::Delete { target } => {
@@ -47,6 +55,33 @@ fn request(action: ResolvedAction) -> Result<(&'static str, Value, &'static str)
             // Not of the specification, but of every implementation that can react at all.
             Ok(("set_msg_emoji_like", parameters, "react to messages"))
         }
+    }
+}
+
+/// Returns a message as an array of segments. Text is never parsed for codes then, whatever it holds.
+fn segments(message: &Outgoing<String>) -> Result<Value, DeliveryError> {
+    let segment = |kind: &str, key: &str, value: &str| json!({"type": kind, "data": {key: value}});
+    let mut segments: Vec<_> = message.reply_to.iter().map(|id| segment("reply", "id", id)).collect();
+    if !message.text.is_empty() {
+        segments.push(segment("text", "text", &message.text));
+    }
+    for Upload { media_type, content, .. } in &message.uploads {
+        let kind = match media_type.split('/').next() {
+            Some("image") => "image",
+            Some("audio") => "record",
+            Some("video") => "video",
+            // Implementations differ in how other files are sent, and none can do it in a message.
+            _ => return Err(DeliveryError::Unsupported("send files but images, audio and video")),
+        };
+        if kind != "image" && message.uploads.len() + segments.len() > 1 {
+            // QQ would drop the one or the other.
+            return Err(DeliveryError::Unsupported("send audio or video together with anything else"));
+        }
+        segments.push(segment(kind, "file", &format!("base64://{}", BASE64.encode(content))));
+    }
+    match segments.is_empty() {
+        true => Err(DeliveryError::BadRequest("there is nothing in the message".to_owned())),
+        false => Ok(Value::Array(segments)),
     }
 }
 
@@ -73,26 +108,58 @@ fn emoji_id(emoji: &str) -> Result<String, DeliveryError> {
     }
 }
 
+/// What becomes of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Done,
+    BadRequest,
+    Unauthorized,
+    Unsupported,
+    Permanent,
+}
+
+/// What a code of an answer means. Those of the protocol are few; what stands here beyond them means the same with most
+/// implementations.
+const CLASSES: &[(i64, Class)] = &[
+    (0, Class::Done),
+    // Accepted; what becomes of it is never said.
+    (1, Class::Done),
+    // A parameter is missing or wrong.
+    (100, Class::BadRequest),
+    (RETCODE_BAD, Class::BadRequest),
+    (1401, Class::Unauthorized),
+    (1403, Class::Unauthorized),
+    (RETCODE_UNKNOWN, Class::Unsupported),
+    // Muted, no friend, not in the group, held back: the codes for it differ, that trying again does not help is common to them.
+    (102, Class::Permanent),
+    (103, Class::Permanent),
+    (1200, Class::Permanent),
+    (-1, Class::Permanent),
+];
+
 fn judge(answer: Answer, verb: &'static str) -> Result<Receipt, DeliveryError> {
+    let known = CLASSES.iter().find(|(code, _)| *code == answer.retcode).map(|(_, class)| *class);
+    let class = match answer.status.as_str() {
+        "ok" | "async" => Class::Done,
+        _ => known.unwrap_or(Class::Permanent),
+    };
     let text = || format!("{} (retcode {})", answer.message, answer.retcode).trim_start().to_owned();
-    match (answer.status.as_str(), answer.retcode) {
-        ("ok", _) | (_, 0 | 1) | ("async", _) => {
-            Ok(Receipt { platform_id: answer.data.get("message_id").and_then(scalar) })
-        }
-        (_, 1400 | 100) => Err(DeliveryError::BadRequest(text())),
-        (_, 1401 | 1403) => Err(DeliveryError::Unauthorized(text())),
-        (_, 1404) => Err(DeliveryError::Unsupported(verb)),
+    Err(match class {
+        Class::Done => return Ok(Receipt { platform_id: answer.data.get("message_id").and_then(scalar) }),
+        Class::BadRequest => DeliveryError::BadRequest(text()),
+        Class::Unauthorized => DeliveryError::Unauthorized(text()),
+        Class::Unsupported => DeliveryError::Unsupported(verb),
         // Some implementations wait for QQ and give up; the message may be there all the same.
-        _ if answer.message.to_ascii_lowercase().contains("timeout") => Err(DeliveryError::Uncertain(text())),
-        // Muted, no friend, not in the group, held back: the codes differ by implementation, that trying again does not
-        // help is common to them.
-        _ => Err(DeliveryError::Permanent(text())),
-    }
+        Class::Permanent if answer.message.to_ascii_lowercase().contains("timeout") => DeliveryError::Uncertain(text()),
+        Class::Permanent => DeliveryError::Permanent(text()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::{Priority, TextFormat};
+    use proptest::prelude::*;
 
     fn check(status: &str, retcode: i64, message: &str) -> Result<Receipt, DeliveryError> {
         let data = json!({"message_id": 5});
@@ -103,11 +170,97 @@ mod tests {
     fn every_code_has_its_class() {
         let receipt = Receipt { platform_id: Some("5".to_owned()) };
         assert_eq!(check("ok", 0, ""), Ok(receipt.clone()));
-        assert_eq!(check("async", 1, ""), Ok(receipt));
-        assert!(matches!(check("failed", 1400, "x"), Err(DeliveryError::BadRequest(_))));
-        assert_eq!(check("failed", 1404, "x"), Err(DeliveryError::Unsupported("fly")));
-        assert_eq!(check("failed", 120, "muted"), Err(DeliveryError::Permanent("muted (retcode 120)".to_owned())));
+        assert_eq!(check("async", 1, ""), Ok(receipt.clone()));
+        for (code, class) in CLASSES.iter().chain([&(34, Class::Permanent), &(-99, Class::Permanent)]) {
+            let is_right = match (check("failed", *code, "x"), class) {
+                (Ok(got), Class::Done) => got == receipt,
+                (Err(DeliveryError::BadRequest(text)), Class::BadRequest)
+                | (Err(DeliveryError::Unauthorized(text)), Class::Unauthorized)
+                | (Err(DeliveryError::Permanent(text)), Class::Permanent) => text == format!("x (retcode {code})"),
+                (Err(DeliveryError::Unsupported(verb)), Class::Unsupported) => verb == "fly",
+                _ => false,
+            };
+            assert!(is_right, "{code}: {class:?}");
+        }
         assert!(matches!(check("failed", 1200, "Timeout: sendMsg"), Err(DeliveryError::Uncertain(_))));
+    }
+
+    #[test]
+    fn what_has_no_answer_may_be_done_only_if_it_left() {
+        let said = || "x".to_owned();
+        let second = Duration::from_secs(1);
+        for (error, is_right) in [
+            (
+                CallError::NotConnected,
+                (|error| matches!(error, DeliveryError::Retryable(_))) as fn(DeliveryError) -> bool,
+            ),
+            (CallError::Unsent(said()), |error| matches!(error, DeliveryError::Retryable(_))),
+            (CallError::Lost, |error| matches!(error, DeliveryError::Uncertain(_))),
+            (CallError::TimedOut(second), |error| matches!(error, DeliveryError::Uncertain(_))),
+            (CallError::Unclear(said()), |error| matches!(error, DeliveryError::Uncertain(_))),
+            (CallError::Refused(http::StatusCode::FORBIDDEN), |error| matches!(error, DeliveryError::Unauthorized(_))),
+            (CallError::Limited(second), |error| error == DeliveryError::RateLimited(Duration::from_secs(1))),
+        ] {
+            assert!(is_right(unanswered(&error)), "{error:?}");
+        }
+    }
+
+    fn outgoing(text: &str) -> Outgoing<String> {
+        Outgoing {
+            text: text.to_owned(),
+            format: TextFormat::Plain,
+            buttons: Vec::new(),
+            uploads: Vec::new(),
+            reply_to: None,
+            priority: Priority::Normal,
+            expires_after: None,
+        }
+    }
+
+    fn upload(media_type: &str) -> Upload {
+        Upload { name: "a".to_owned(), media_type: media_type.to_owned(), content: b"hi".to_vec() }
+    }
+
+    #[test]
+    fn a_reply_comes_first_then_the_text_then_the_images() {
+        let message = Outgoing {
+            reply_to: Some("5".to_owned()),
+            uploads: vec![upload("image/png"), upload("image/gif")],
+            ..outgoing("Sure?")
+        };
+        let expected = json!([
+            {"type": "reply", "data": {"id": "5"}},
+            {"type": "text", "data": {"text": "Sure?"}},
+            {"type": "image", "data": {"file": "base64://aGk="}},
+            {"type": "image", "data": {"file": "base64://aGk="}},
+        ]);
+        assert_eq!(segments(&message), Ok(expected));
+    }
+
+    #[test]
+    fn audio_and_video_go_alone_and_other_files_not_at_all() {
+        let with = |text: &str, types: &[&str]| {
+            segments(&Outgoing { uploads: types.iter().map(|kind| upload(kind)).collect(), ..outgoing(text) })
+        };
+        for (media_type, kind) in [("audio/ogg", "record"), ("video/mp4", "video")] {
+            let expected = json!([{"type": kind, "data": {"file": "base64://aGk="}}]);
+            assert_eq!(with("", &[media_type]), Ok(expected));
+            for mixed in
+                [with("x", &[media_type]), with("", &[media_type, "image/png"]), with("", &["image/png", media_type])]
+            {
+                assert!(matches!(mixed, Err(DeliveryError::Unsupported(_))), "{mixed:?}");
+            }
+        }
+        assert!(matches!(with("x", &["text/plain"]), Err(DeliveryError::Unsupported(_))));
+        assert!(matches!(with("", &[]), Err(DeliveryError::BadRequest(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_a_bot_ever_becomes_a_code(text in ".+") {
+            let written = segments(&outgoing(&text));
+            prop_assert_eq!(written, Ok(json!([{"type": "text", "data": {"text": text}}])));
+        }
     }
 
     #[test]

@@ -1,17 +1,28 @@
-//! Calls of the implementation's API and their answers, which come back over the socket they left by.
+//! Calls of the implementation's API and their answers, which come back over the socket they left by, or by HTTP.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+
+use super::event::{field, scalar};
+use crate::connector::link::brief;
+use crate::egress::{AddressGuard, Endpoint, HttpClient};
 
 /// How long a call may wait to be written.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls that wait to be written.
 const QUEUE_MAX: usize = 16;
+/// How long an address that takes no more calls is left alone, where it does not say.
+const LIMITED_WAIT: Duration = Duration::from_secs(5);
+/// The code of a call that is wrong in itself.
+pub(super) const RETCODE_BAD: i64 = 1400;
+/// The code of an action that the implementation does not have.
+pub(super) const RETCODE_UNKNOWN: i64 = 1404;
 /// Calls of one socket that wait for their answers.
 pub(super) const PENDING_MAX: usize = 64;
 
@@ -28,8 +39,25 @@ pub(super) struct Answer {
     pub(super) message: String,
 }
 
+impl Answer {
+    /// Reads an answer. One without a code counts as a failure.
+    pub(super) fn read(mut frame: Value) -> Self {
+        let message = [field(&frame, "wording"), field(&frame, "message")].into_iter().find(|text| !text.is_empty());
+        Self {
+            status: field(&frame, "status").to_owned(),
+            retcode: frame.get("retcode").and_then(scalar).and_then(|code| code.parse().ok()).unwrap_or(-1),
+            message: message.map(brief).unwrap_or_default(),
+            data: frame.get_mut("data").map(Value::take).unwrap_or_default(),
+        }
+    }
+
+    fn failed(retcode: i64, message: String) -> Self {
+        Self { status: "failed".to_owned(), retcode, data: Value::Null, message }
+    }
+}
+
 /// Why a call has no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CallError {
     /// It did not leave.
     #[error("the implementation is not connected")]
@@ -40,6 +68,18 @@ pub(super) enum CallError {
     /// It left, as far as anybody can say.
     #[error("no answer within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// By HTTP: it did not leave, or was not looked at.
+    #[error("{0}")]
+    Unsent(String),
+    /// By HTTP: it left, and what came back does not say what became of it.
+    #[error("{0}")]
+    Unclear(String),
+    /// By HTTP: the access token is refused.
+    #[error("{}", super::refuses_token(*.0))]
+    Refused(StatusCode),
+    /// By HTTP: too many calls.
+    #[error("too many calls")]
+    Limited(Duration),
 }
 
 /// A call on its way to a socket.
@@ -50,17 +90,35 @@ pub(super) struct Call {
     answer: oneshot::Sender<Result<Answer, CallError>>,
 }
 
-/// The way to the socket that takes calls at the moment.
-#[derive(Debug, Default)]
-pub(super) struct Caller {
-    current: Mutex<Option<mpsc::Sender<Call>>>,
+/// The way to the implementation's API.
+#[derive(Debug)]
+pub(super) struct Caller(Way);
+
+#[derive(Debug)]
+enum Way {
+    /// To the socket that takes calls at the moment.
+    Socket(Mutex<Option<mpsc::Sender<Call>>>),
+    /// To its address, with what shows who calls.
+    Http(Box<HttpClient>, HeaderMap),
 }
 
 impl Caller {
+    /// Returns the way by sockets, of which there is none yet.
+    pub(super) fn sockets() -> Self {
+        Self(Way::Socket(Mutex::default()))
+    }
+
+    /// Returns the way by HTTP.
+    pub(super) fn http(endpoint: Endpoint, headers: HeaderMap, guard: AddressGuard) -> Self {
+        Self(Way::Http(Box::new(HttpClient::new(endpoint, guard)), headers))
+    }
+
     /// Makes a new socket the one that takes calls. It does so until its receiver is dropped or another socket comes.
     pub(super) fn open(&self) -> mpsc::Receiver<Call> {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        if let Way::Socket(current) = &self.0 {
+            *current.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        }
         receiver
     }
 
@@ -71,19 +129,57 @@ impl Caller {
         parameters: Value,
         patience: Duration,
     ) -> Result<Answer, CallError> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let socket = current.ok_or(CallError::NotConnected)?;
-        let (answer, answered) = oneshot::channel();
-        let call = Call { action, parameters, answer };
-        timeout(WRITE_TIMEOUT, socket.send(call))
-            .await
-            .map_err(|_| CallError::NotConnected)?
-            .map_err(|_| CallError::NotConnected)?;
-        drop(socket);
-        match timeout(patience, answered).await {
-            Ok(answered) => answered.unwrap_or(Err(CallError::Lost)),
-            Err(_) => Err(CallError::TimedOut(patience)),
+        match &self.0 {
+            Way::Http(client, headers) => post(client, headers, action, &parameters, patience).await,
+            Way::Socket(current) => {
+                let current = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let socket = current.ok_or(CallError::NotConnected)?;
+                let (answer, answered) = oneshot::channel();
+                let call = Call { action, parameters, answer };
+                timeout(WRITE_TIMEOUT, socket.send(call))
+                    .await
+                    .map_err(|_| CallError::NotConnected)?
+                    .map_err(|_| CallError::NotConnected)?;
+                drop(socket);
+                match timeout(patience, answered).await {
+                    Ok(answered) => answered.unwrap_or(Err(CallError::Lost)),
+                    Err(_) => Err(CallError::TimedOut(patience)),
+                }
+            }
         }
+    }
+}
+
+async fn post(
+    client: &HttpClient,
+    headers: &HeaderMap,
+    action: &'static str,
+    parameters: &Value,
+    patience: Duration,
+) -> Result<Answer, CallError> {
+    let body = parameters.to_string();
+    let response = client.call(Method::POST, &format!("/{action}"), headers.clone(), body, patience).await;
+    let response = response.map_err(|error| match error.perhaps_sent() {
+        true => CallError::Unclear(error.to_string()),
+        false => CallError::Unsent(error.to_string()),
+    })?;
+    judge(response.status, &response.body, response.retry_after)
+}
+
+/// Reads what came back by HTTP. The statuses are those of the protocol, and of what may stand in between.
+fn judge(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Result<Answer, CallError> {
+    let said = || format!("HTTP {status}");
+    match status.as_u16() {
+        200..=299 => {
+            let frame = serde_json::from_slice(body).ok().filter(Value::is_object);
+            frame.map(Answer::read).ok_or_else(|| CallError::Unclear("an answer that is no JSON object".to_owned()))
+        }
+        401 | 403 => Err(CallError::Refused(status)),
+        404 => Ok(Answer::failed(RETCODE_UNKNOWN, said())),
+        429 => Err(CallError::Limited(retry_after.unwrap_or(LIMITED_WAIT))),
+        503 => Err(retry_after.map_or_else(|| CallError::Unsent(said()), CallError::Limited)),
+        400..=499 => Ok(Answer::failed(RETCODE_BAD, said())),
+        _ => Err(CallError::Unclear(said())),
     }
 }
 
@@ -161,6 +257,28 @@ mod tests {
 
     fn ok() -> Answer {
         Answer { status: "ok".to_owned(), retcode: 0, data: Value::Null, message: String::new() }
+    }
+
+    #[test]
+    fn every_status_of_http_has_its_class() {
+        let check = |status: u16, body: &str, wait: Option<u64>| {
+            judge(StatusCode::from_u16(status).unwrap(), body.as_bytes(), wait.map(Duration::from_secs))
+        };
+        assert_eq!(check(200, r#"{"status":"ok","retcode":0,"data":null}"#, None), Ok(ok()));
+        assert_eq!(check(200, r#"{"status":"failed","retcode":"100"}"#, None).unwrap().retcode, 100);
+        for (status, code) in [(400, RETCODE_BAD), (406, RETCODE_BAD), (413, RETCODE_BAD), (404, RETCODE_UNKNOWN)] {
+            assert_eq!(check(status, "", None).unwrap().retcode, code, "{status}");
+        }
+        for status in [401, 403] {
+            assert!(matches!(check(status, "", None), Err(CallError::Refused(_))), "{status}");
+        }
+        assert_eq!(check(429, "", Some(9)), Err(CallError::Limited(Duration::from_secs(9))));
+        assert_eq!(check(429, "", None), Err(CallError::Limited(LIMITED_WAIT)));
+        assert_eq!(check(503, "", Some(9)), Err(CallError::Limited(Duration::from_secs(9))));
+        assert!(matches!(check(503, "", None), Err(CallError::Unsent(_))));
+        for (status, body) in [(200, ""), (200, "[]"), (200, "<html>"), (302, ""), (500, ""), (502, ""), (504, "")] {
+            assert!(matches!(check(status, body, None), Err(CallError::Unclear(_))), "{status} {body}");
+        }
     }
 
     #[test]

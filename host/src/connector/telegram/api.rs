@@ -1,14 +1,16 @@
-//! One call of the Bot API: JSON there and back, and what kind of failure it was. The token is in every path, so no path
-//! ever leaves this file.
+//! One call of the Bot API: JSON there and back, or a form where a file goes with it, and what kind of failure it was. The token is in
+//! every path, so no path ever leaves this file.
 
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::form::Form;
 use crate::connector::Signs;
 use crate::connector::link::brief;
-use crate::egress::{HttpClient, HttpError};
+use crate::egress::{HttpClient, HttpError, HttpResponse};
 use crate::secret::Secret;
 
 /// A pause that Telegram asks for is believed up to this long.
@@ -52,6 +54,11 @@ impl ApiError {
         }
     }
 
+    /// Returns whether Telegram knows no such token. What only stands before it may have lost the way.
+    pub(super) fn refuses_token(&self) -> bool {
+        matches!(self, Self::Refused { code: 401 | 404, .. })
+    }
+
     /// Returns whether Telegram refused with a description that holds `words`.
     pub(super) fn says(&self, words: &str) -> bool {
         matches!(self, Self::Refused { description, .. } if description.contains(words))
@@ -67,7 +74,7 @@ pub(super) struct Api {
     signs: Signs,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Envelope {
     ok: bool,
     #[serde(default)]
@@ -94,9 +101,24 @@ impl Api {
 
     /// Calls a method and returns its result. Cancelled, the call may have been carried out or not.
     pub(super) async fn call(&self, method: &str, parameters: &Value, within: Duration) -> Result<Value, ApiError> {
-        let path = format!("/bot{}/{method}", self.token.expose());
-        let response = self.client.post_json(&path, parameters.to_string(), within).await?;
-        let read = self.read(response.status.as_u16(), &response.body);
+        let response = self.client.post_json(&self.path(method), parameters.to_string(), within).await?;
+        self.hear(&response)
+    }
+
+    /// Calls a method with a file. Else as [`Api::call`].
+    pub(super) async fn upload(&self, method: &str, form: Form, within: Duration) -> Result<Value, ApiError> {
+        let media_type = HeaderValue::from_str(&form.media_type()).map_err(|_| HttpError::Malformed)?;
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, media_type)]);
+        let response = self.client.call(Method::POST, &self.path(method), headers, form.into_body(), within).await?;
+        self.hear(&response)
+    }
+
+    fn path(&self, method: &str) -> String {
+        format!("/bot{}/{method}", self.token.expose())
+    }
+
+    fn hear(&self, response: &HttpResponse) -> Result<Value, ApiError> {
+        let read = self.read(response.status.as_u16(), &response.body, response.retry_after);
         // That it says no is an answer; that it fails is none.
         if matches!(&read, Ok(_) | Err(ApiError::Refused { code: 400..500, .. })) {
             self.signs.succeeded();
@@ -104,8 +126,16 @@ impl Api {
         read
     }
 
-    fn read(&self, status: u16, body: &[u8]) -> Result<Value, ApiError> {
-        let envelope: Envelope = serde_json::from_slice(body).map_err(|_| ApiError::Unreadable { status })?;
+    /// Reads an answer. `pause` is what HTTP itself says of how long to wait, for where the Bot API does not.
+    fn read(&self, status: u16, body: &[u8], pause: Option<Duration>) -> Result<Value, ApiError> {
+        let envelope: Envelope = match serde_json::from_slice(body) {
+            Ok(envelope) => envelope,
+            // What stands before the Bot API has limits of its own.
+            Err(_) if status == 429 => {
+                Envelope { description: "Too Many Requests".to_owned(), error_code: 429, ..Envelope::default() }
+            }
+            Err(_) => return Err(ApiError::Unreadable { status }),
+        };
         if envelope.ok {
             return Ok(envelope.result);
         }
@@ -113,16 +143,17 @@ impl Api {
         Err(ApiError::Refused {
             code,
             description: brief(&envelope.description.replace(self.token.expose(), "[redacted]")),
-            retry_after: (code == 429).then(|| retry_after(&envelope.parameters.retry_after)),
+            retry_after: (code == 429).then(|| retry_after(&envelope.parameters.retry_after, pause)),
             migrate_to_chat_id: envelope.parameters.migrate_to_chat_id,
         })
     }
 }
 
-/// Reads a pause as exactly as it is given; what is none becomes a short one.
-fn retry_after(value: &Value) -> Duration {
+/// Reads a pause as exactly as it is given, in the body or else by HTTP; what is none becomes a short one.
+fn retry_after(value: &Value, pause: Option<Duration>) -> Duration {
     let seconds = value.as_u64().or_else(|| value.as_str()?.parse().ok()).filter(|seconds| *seconds > 0);
-    seconds.map_or(RETRY_AFTER_DEFAULT, Duration::from_secs).min(RETRY_AFTER_MAX)
+    let pause = pause.filter(|pause| !pause.is_zero());
+    seconds.map(Duration::from_secs).or(pause).unwrap_or(RETRY_AFTER_DEFAULT).min(RETRY_AFTER_MAX)
 }
 
 #[cfg(test)]
@@ -148,21 +179,26 @@ mod tests {
             (json!(0), 5),
             (json!(u64::MAX), 86_400),
         ] {
-            assert_eq!(retry_after(&given), Duration::from_secs(seconds), "{given}");
+            assert_eq!(retry_after(&given, None), Duration::from_secs(seconds), "{given}");
         }
+        let by_http = Some(Duration::from_secs(9));
+        assert_eq!(retry_after(&json!(null), by_http), Duration::from_secs(9));
+        assert_eq!(retry_after(&json!(2), by_http), Duration::from_secs(2), "the Bot API's own word counts first");
+        let error = api().read(429, b"<html>slow down</html>", by_http).unwrap_err();
+        assert!(matches!(error, ApiError::Refused { retry_after, .. } if retry_after == by_http), "{error:?}");
     }
 
     #[test]
     fn a_description_that_repeats_the_token_is_redacted() {
         let body = br#"{"ok":false,"error_code":404,"description":"no /bot1:s3cret/getMe"}"#;
-        let error = api().read(404, body).unwrap_err();
+        let error = api().read(404, body, None).unwrap_err();
         assert_eq!(error.to_string(), "no /bot[redacted]/getMe (404)");
         assert!(!format!("{:?} {error:?}", api()).contains("s3cret"));
     }
 
     #[test]
     fn what_is_not_the_bot_apis_is_not_repeated() {
-        let error = api().read(502, b"<html>/bot1:s3cret/getMe</html>").unwrap_err();
+        let error = api().read(502, b"<html>/bot1:s3cret/getMe</html>", None).unwrap_err();
         assert_eq!(error.to_string(), "an answer that is not the Bot API's (HTTP 502)");
     }
 

@@ -1,51 +1,69 @@
 //! The long poll: what Telegram has for the bot is handed to the host, and only then confirmed.
 
-use std::ops::ControlFlow;
 use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::TelegramConfig;
 use super::api::{Api, ApiError};
-use super::update::{self, ALLOWED_UPDATES, Me};
-use crate::connector::link::{Reconnect, pause};
-use crate::connector::{Inbox, Stopping};
+use super::intake::{CALL_TIMEOUT, Intake};
+use super::update::{self, ALLOWED_UPDATES};
+use crate::connector::Stopping;
+use crate::connector::link::{Connection, End, Life};
 use crate::failpoint::{self, Failpoint};
 use crate::id::ConnectorName;
 
 /// Updates in one answer.
 const BATCH_MAX: usize = 100;
-/// How long calls may take that Telegram answers at once.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that answers a poll at once although there is nothing to say, as simple ones do, is not asked faster than this.
 const IDLE_POLL_MIN: Duration = Duration::from_millis(500);
 /// How long the last confirmation may hold up the end.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 /// After another's poll took over: what Telegram needs to notice that it is gone, beyond the poll itself.
 const CONFLICT_MARGIN: Duration = Duration::from_secs(5);
-/// Pressed buttons whose answer is under way. Of more, the spinner turns until Telegram stops it.
-const ANSWERS_MAX: usize = 64;
 
 /// What polls, and how far it has come.
+#[derive(Debug)]
 pub(super) struct Poller<'a> {
     api: &'a Api,
+    intake: &'a Intake<'a>,
     config: &'a TelegramConfig,
+    /// How long Telegram may hold a poll open.
+    poll_timeout: Duration,
     name: &'a ConnectorName,
-    inbox: &'a Inbox,
-    cancel: &'a CancellationToken,
-    /// The next update that is wanted; everything before it is the host's.
+    progress: Mutex<Progress>,
+    is_handing_over: watch::Sender<bool>,
+}
+
+/// Says for as long as it lives that updates are on their way into the host.
+struct HandingOver<'a>(&'a watch::Sender<bool>);
+
+impl<'a> HandingOver<'a> {
+    fn new(is_so: &'a watch::Sender<bool>) -> Self {
+        is_so.send_replace(true);
+        Self(is_so)
+    }
+}
+
+impl Drop for HandingOver<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}
+
+/// What outlives a connection.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The next update that is wanted; everything before it is the host's. Follows whatever Telegram sends, downwards too: after a
+    /// week without updates ids begin anew anywhere.
     offset: Option<i64>,
-    /// Whether Telegram has been told so.
-    is_confirmed: bool,
-    /// A poll was answered since the last failure. Until then none is a long one: where nothing happens, half a minute would pass
-    /// before it is known that Telegram listens, and what waits in the outbox would wait with it.
-    is_answered: bool,
+    /// Telegram has not been told of the offset.
+    is_unconfirmed: bool,
     /// A webhook was removed once; if it is back, somebody else wants it.
     webhook_was_removed: bool,
 }
@@ -68,7 +86,7 @@ enum Verdict {
 fn judge(error: &ApiError) -> Verdict {
     match error {
         ApiError::Refused { retry_after: Some(wait), .. } => Verdict::WaitExactly(*wait),
-        ApiError::Refused { code: 401 | 404, .. } => Verdict::GiveUp,
+        error if error.refuses_token() => Verdict::GiveUp,
         ApiError::Refused { code: 409, .. } if error.says("webhook is active") => Verdict::Webhook,
         ApiError::Refused { code: 409, .. } => Verdict::Conflict,
         _ => Verdict::BackOff,
@@ -78,196 +96,160 @@ fn judge(error: &ApiError) -> Verdict {
 impl<'a> Poller<'a> {
     pub(super) fn new(
         api: &'a Api,
+        intake: &'a Intake<'a>,
         config: &'a TelegramConfig,
+        poll_timeout: Duration,
         name: &'a ConnectorName,
-        inbox: &'a Inbox,
-        cancel: &'a CancellationToken,
     ) -> Self {
         Self {
             api,
+            intake,
             config,
+            poll_timeout,
             name,
-            inbox,
-            cancel,
-            offset: None,
-            is_confirmed: true,
-            is_answered: false,
-            webhook_was_removed: false,
+            progress: Mutex::default(),
+            is_handing_over: watch::Sender::new(false),
         }
     }
 
-    /// Polls until it is told to stop, the host takes no more, or Telegram refuses the token.
-    pub(super) async fn run(mut self, mut link: Reconnect) {
-        let ended = self.poll(&mut link).await;
-        if ended.is_ok() {
-            self.confirm().await;
-            link.stopped();
-        }
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn poll(&mut self, link: &mut Reconnect) -> Result<(), TokenRefused> {
-        let me = loop {
-            match self.get_me().await {
-                None => return Ok(()),
-                Some(Ok(me)) => break me,
-                Some(Err(error)) => {
-                    if self.recover(link, error).await?.is_break() {
-                        return Ok(());
-                    }
-                }
-            }
+    /// Polls until it is told to stop, or the host takes no more.
+    pub(super) async fn run(self, connection: &Connection, cancel: &CancellationToken) {
+        let ended = CancellationToken::new();
+        let keep = connection.keep(self.config.stall_timeout, &ended, |life| self.live(life, cancel));
+        // What is on its way into the host when it says stop is waited for: it would come again otherwise.
+        let end = async {
+            cancel.cancelled().await;
+            // The sender is `self`.
+            let _ = self.is_handing_over.subscribe().wait_for(|is_so| !is_so).await;
+            ended.cancel();
         };
-        let api = self.api;
-        let mut answers = FuturesUnordered::new();
+        let mut keep = pin!(keep);
+        tokio::select! {
+            () = &mut keep => {}
+            () = end => keep.await,
+        }
+        self.confirm().await;
+    }
+
+    async fn live(&self, life: Life<'_>, cancel: &CancellationToken) -> End {
+        match self.poll(life, cancel).await {
+            Ok(Stopping) => {
+                self.confirm().await;
+                End::Stopped
+            }
+            Err(error) => self.end(error).await,
+        }
+    }
+
+    async fn poll(&self, life: Life<'_>, cancel: &CancellationToken) -> Result<Stopping, ApiError> {
+        let me = self.intake.me().await?;
+        life.authenticating();
+        // The first is no long one: where nothing happens, half a minute would pass before it is known that Telegram listens, and what
+        // waits in the outbox would wait with it.
+        let mut timeout = Duration::ZERO;
         loop {
             let asked_at = Instant::now();
-            let next = {
-                let mut updates = pin!(self.updates());
-                loop {
-                    tokio::select! {
-                        updates = &mut updates => break updates,
-                        Some(()) = answers.next() => {}
-                    }
-                }
+            let updates = self.updates(timeout).await?;
+            let was_long = timeout == self.poll_timeout;
+            timeout = self.poll_timeout;
+            life.connected();
+            life.of_use();
+            let taken = |id: i64| {
+                let mut progress = self.progress();
+                progress.offset = Some(id.saturating_add(1));
+                progress.is_unconfirmed = true;
             };
-            let updates = match next {
-                None => return Ok(()),
-                Some(Ok(updates)) => updates,
-                Some(Err(error)) => match self.recover(link, error).await? {
-                    ControlFlow::Continue(()) => continue,
-                    ControlFlow::Break(()) => return Ok(()),
-                },
-            };
-            if !self.is_confirmed {
-                failpoint::reach(Failpoint::OffsetAfter);
+            let handing_over = HandingOver::new(&self.is_handing_over);
+            if life.while_deaf(self.intake.hand_over(me, &updates, cancel, taken)).await.is_err() {
+                return Ok(Stopping);
             }
-            self.is_confirmed = true;
-            let was_long = std::mem::replace(&mut self.is_answered, true);
-            link.connected();
-            link.succeeded();
-            let pressed = updates.iter().filter_map(update::callback_query_id);
-            for id in pressed.take(ANSWERS_MAX.saturating_sub(answers.len())) {
-                answers.push(answer_callback(api, id.to_owned()));
-            }
-            if self.hand_over(&me, &updates).await.is_err() {
-                return Ok(());
-            }
-            if updates.is_empty()
-                && was_long
-                && pause(IDLE_POLL_MIN.saturating_sub(asked_at.elapsed()), self.cancel).await.is_break()
-            {
-                return Ok(());
+            drop(handing_over);
+            if updates.is_empty() && was_long {
+                life.while_deaf(sleep(IDLE_POLL_MIN.saturating_sub(asked_at.elapsed()))).await;
             }
         }
     }
 
-    /// Asks who the bot is; none when told to stop.
-    async fn get_me(&self) -> Option<Result<Me, ApiError>> {
-        let none = json!({});
-        let call = self.cancel.run_until_cancelled(self.api.call("getMe", &none, CALL_TIMEOUT)).await?;
-        Some(call.and_then(|me| Me::deserialize(me).map_err(|_| ApiError::Unreadable { status: 200 })))
-    }
-
-    /// Waits for updates and returns them by id; none when told to stop. Everything before the offset is confirmed by asking.
-    async fn updates(&self) -> Option<Result<Vec<Value>, ApiError>> {
-        let timeout = if self.is_answered { self.config.poll_timeout } else { Duration::ZERO };
+    /// Waits for updates and returns them by id. Everything before the offset is confirmed by asking.
+    async fn updates(&self, timeout: Duration) -> Result<Vec<Value>, ApiError> {
+        let (offset, is_unconfirmed) = {
+            let progress = self.progress();
+            (progress.offset, progress.is_unconfirmed)
+        };
         let mut parameters = json!({
             "timeout": timeout.as_secs(),
             "limit": BATCH_MAX,
             "allowed_updates": ALLOWED_UPDATES,
         });
-        if let Some(offset) = self.offset {
+        if let Some(offset) = offset {
             parameters["offset"] = json!(offset);
         }
-        if !self.is_confirmed {
+        if is_unconfirmed {
             failpoint::reach(Failpoint::OffsetBefore);
         }
-        let call = self.api.call("getUpdates", &parameters, self.config.stall_timeout);
-        let answer = self.cancel.run_until_cancelled(call).await?;
-        Some(answer.and_then(|updates| match updates {
+        // A poll that brings nothing at all is cut off as a stall before this.
+        let within = self.config.stall_timeout * 2;
+        let answer = self.api.call("getUpdates", &parameters, within).await?;
+        if is_unconfirmed {
+            failpoint::reach(Failpoint::OffsetAfter);
+            self.progress().is_unconfirmed = false;
+        }
+        match answer {
             Value::Array(mut updates) if updates.iter().all(|update| update::update_id(update).is_some()) => {
                 // Out of order, the first one taken over would confirm the ones after it.
                 updates.sort_by_key(update::update_id);
                 Ok(updates)
             }
             _ => Err(ApiError::Unreadable { status: 200 }),
-        }))
-    }
-
-    /// Hands updates to the host, many at a time and in order, and moves the offset past those that it has. Fails when there
-    /// is no more to be done: the host is stopping, or this connector is.
-    async fn hand_over(&mut self, me: &Me, updates: &[Value]) -> Result<(), Stopping> {
-        let mut submitted = Vec::new();
-        let mut ended = Ok(());
-        'updates: for update in updates {
-            for event in update::events(self.name, me, update) {
-                match self.cancel.run_until_cancelled(self.inbox.submit(event)).await {
-                    Some(Ok(event)) => submitted.push((update, event)),
-                    Some(Err(_)) | None => {
-                        // Of an update that came to several events a part may be in; it comes again as a whole.
-                        submitted.retain(|(earlier, _)| !std::ptr::eq(*earlier, update));
-                        ended = Err(Stopping);
-                        break 'updates;
-                    }
-                }
-            }
         }
-        let mut taken = None;
-        let mut events = submitted.into_iter().peekable();
-        while let Some((update, event)) = events.next() {
-            if event.taken().await.is_err() {
-                ended = Err(Stopping);
-                break;
-            }
-            let is_whole = events.peek().is_none_or(|(next, _)| !std::ptr::eq(*next, update));
-            taken = if is_whole { update::update_id(update) } else { taken };
-        }
-        if let Some(id) = taken {
-            self.offset = Some(id + 1);
-            self.is_confirmed = false;
-        }
-        ended
     }
 
     /// Tells Telegram what the host has, so that it does not come again after a restart. Best effort: what comes twice is
     /// recognised.
     async fn confirm(&self) {
-        if let (Some(offset), false) = (self.offset, self.is_confirmed) {
+        let (offset, is_unconfirmed) = {
+            let progress = self.progress();
+            (progress.offset, progress.is_unconfirmed)
+        };
+        if let (Some(offset), true) = (offset, is_unconfirmed) {
             let parameters = json!({"offset": offset, "limit": 1, "timeout": 0, "allowed_updates": ALLOWED_UPDATES});
-            if let Err(error) = self.api.call("getUpdates", &parameters, CONFIRM_TIMEOUT).await {
-                tracing::info!(connector = %self.name, %error, "the last updates will come again");
+            match self.api.call("getUpdates", &parameters, CONFIRM_TIMEOUT).await {
+                Ok(_) => self.progress().is_unconfirmed = false,
+                Err(error) => tracing::info!(connector = %self.name, %error, "the last updates will come again"),
             }
         }
     }
 
-    /// Publishes a failure and waits as long as it calls for. Breaks when told to stop.
-    async fn recover(&mut self, link: &mut Reconnect, error: ApiError) -> Result<ControlFlow<()>, TokenRefused> {
+    /// Returns what is to be done about a failure.
+    async fn end(&self, error: ApiError) -> End {
+        let reconnect_max = self.config.reconnect_max;
         let verdict = judge(&error);
-        self.is_answered = false;
-        let wait = match verdict {
-            Verdict::GiveUp => {
-                tracing::error!(connector = %self.name, %error, "Telegram refuses the token; polling ends");
-                link.refused(error);
-                return Err(TokenRefused);
-            }
-            Verdict::WaitExactly(wait) => link.failed_for(&error, wait),
+        if verdict == Verdict::GiveUp {
+            tracing::error!(connector = %self.name, %error, "Telegram refuses the token; polling ends");
+        } else {
+            tracing::warn!(connector = %self.name, %error, "cannot get updates");
+        }
+        match verdict {
+            Verdict::GiveUp => End::refused(error),
+            Verdict::WaitExactly(wait) => End::Wait(wait, error.to_string()),
             Verdict::Conflict => {
-                let wait = (self.config.poll_timeout + CONFLICT_MARGIN).min(self.config.reconnect_max);
-                link.contested(format_args!("another process polls with this token: {error}"), wait)
+                let wait = (self.poll_timeout + CONFLICT_MARGIN).min(reconnect_max);
+                End::Contested(wait, format!("another process polls with this token: {error}"))
             }
-            Verdict::Webhook if !self.webhook_was_removed => {
-                self.webhook_was_removed = true;
+            Verdict::Webhook if !std::mem::replace(&mut self.progress().webhook_was_removed, true) => {
                 self.remove_webhook().await;
-                link.failed(&error)
+                End::lost(error)
             }
-            Verdict::Webhook => link.contested(
-                format_args!("somebody sets a webhook for this token again and again: {error}"),
-                self.config.reconnect_max,
-            ),
-            Verdict::BackOff => link.failed(&error),
-        };
-        tracing::warn!(connector = %self.name, %error, wait_ms = wait.as_millis(), "cannot get updates");
-        Ok(pause(wait, self.cancel).await)
+            Verdict::Webhook => {
+                let why = format!("somebody sets a webhook for this token again and again: {error}");
+                End::Contested(reconnect_max, why)
+            }
+            Verdict::BackOff => End::lost(error),
+        }
     }
 
     async fn remove_webhook(&self) {
@@ -276,17 +258,6 @@ impl<'a> Poller<'a> {
             Ok(_) => tracing::warn!(connector = %self.name, "removed the webhook: this connector polls"),
             Err(error) => tracing::warn!(connector = %self.name, %error, "cannot remove the webhook"),
         }
-    }
-}
-
-/// Telegram refuses the token; already published.
-struct TokenRefused;
-
-/// Stops the spinner on a pressed button. Best effort: Telegram stops it by itself some time later.
-async fn answer_callback(api: &Api, id: String) {
-    let parameters = json!({"callback_query_id": id});
-    if let Err(error) = api.call("answerCallbackQuery", &parameters, CALL_TIMEOUT).await {
-        tracing::debug!(%error, "cannot answer a pressed button");
     }
 }
 
@@ -307,7 +278,9 @@ mod tests {
             (refused(429, "Too Many Requests"), Verdict::WaitExactly(Duration::from_secs(3))),
             (refused(409, "Conflict: terminated by other getUpdates request"), Verdict::Conflict),
             (refused(409, "Conflict: can't use getUpdates method while webhook is active"), Verdict::Webhook),
+            (refused(400, "Bad Request: something new"), Verdict::BackOff),
             (refused(500, "Internal Server Error"), Verdict::BackOff),
+            (ApiError::Unreadable { status: 502 }, Verdict::BackOff),
             // A proxy in front has lost the API, not Telegram the token.
             (ApiError::Unreadable { status: 404 }, Verdict::BackOff),
         ] {

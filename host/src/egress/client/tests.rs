@@ -100,6 +100,26 @@ async fn a_connection_that_was_closed_between_two_requests_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_of_which_the_end_came_meanwhile_takes_no_request() {
+    let (listener, client) = server().await;
+    // Often enough for the end to arrive at every point of the next request.
+    for _ in 0..100 {
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream).await;
+            stream.write_all(OK).await.unwrap();
+            stream
+        };
+        let (response, stream) = tokio::join!(client.post_json("/", "{}", WITHIN), serve);
+        response.unwrap();
+        drop(stream);
+        for _ in 0..fastrand::u8(..) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_hangs_or_is_too_large_may_have_been_acted_on() {
     let cases: [(&[u8], &str); 4] = [
         (b"", "the connection broke"),

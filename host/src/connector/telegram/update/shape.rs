@@ -121,7 +121,7 @@ impl Message {
 
     /// Returns what a message is that nobody wrote, such as `new_chat_members`; none for what people say.
     pub(super) fn service_kind(&self, update: &Value) -> Option<String> {
-        const SERVICE: [&str; 12] = [
+        const SERVICE: [&str; 26] = [
             "new_chat_members",
             "left_chat_member",
             "new_chat_title",
@@ -134,6 +134,20 @@ impl Message {
             "migrate_from_chat_id",
             "pinned_message",
             "forum_topic_created",
+            "forum_topic_edited",
+            "forum_topic_closed",
+            "forum_topic_reopened",
+            "general_forum_topic_hidden",
+            "general_forum_topic_unhidden",
+            "message_auto_delete_timer_changed",
+            "video_chat_scheduled",
+            "video_chat_started",
+            "video_chat_ended",
+            "video_chat_participants_invited",
+            "write_access_allowed",
+            "chat_background_set",
+            "boost_added",
+            "proximity_alert_triggered",
         ];
         let fields = update.get("message").or_else(|| update.get("channel_post"))?;
         SERVICE.into_iter().find(|name| fields.get(name).is_some()).map(str::to_owned)

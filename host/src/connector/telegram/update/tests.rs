@@ -124,6 +124,9 @@ fn edits_posts_and_service_messages_are_told_apart() {
     assert!(matches!(kind(json!({"edited_channel_post": post})), EventKind::Edited(_)));
     let joined = json!({"message_id": 1, "date": 1, "chat": {"id": -5, "type": "group"}, "new_chat_members": []});
     assert_eq!(kind(json!({"message": joined})), EventKind::Custom { name: "new_chat_members".into() });
+    let closed =
+        json!({"message_id": 1, "date": 1, "chat": {"id": -5, "type": "supergroup"}, "forum_topic_closed": {}});
+    assert_eq!(kind(json!({"message": closed})), EventKind::Custom { name: "forum_topic_closed".into() });
 }
 
 #[test]
