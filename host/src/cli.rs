@@ -95,6 +95,7 @@ verbs! {
     enable::Enable,
     disable::Disable,
     compile::Compile,
+    dev::Dev,
     top::Top,
     doctor::Doctor,
     completions::Completions,

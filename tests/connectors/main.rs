@@ -3,6 +3,7 @@
 
 mod console;
 mod discord;
+mod everywhere;
 mod ingress;
 mod irc;
 mod matrix;
